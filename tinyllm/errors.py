@@ -1,0 +1,25 @@
+"""The error types of tinyllm.
+
+Each one derives from the built-in that PyTorch or Python would raise in its place, so code written for those keeps working.
+A message says what was expected, what came, and what to do.
+"""
+
+
+class ShapeError(ValueError, RuntimeError):
+    """Shapes, ranks or axes that do not fit an operation. Also a RuntimeError, which is what PyTorch raises."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint or tensor file that is damaged, incomplete, or does not fit the model that asks for it."""
+
+
+class TokenizerError(ValueError):
+    """A tokenizer file, vocabulary or token id that cannot be used."""
+
+
+class ConfigError(ValueError):
+    """A configuration with an unknown key, a wrong type, or values that contradict each other."""
+
+
+class RankFailure(RuntimeError):
+    """A process of a parallel job died or stopped answering."""
