@@ -1,0 +1,179 @@
+"""The one module that writes files.
+
+Two promises. `write_atomic` (and `AtomicFile` under it): whoever opens the path sees the old content or the
+new one, whole, even after a power cut: write to a temporary file beside the target, fsync it, rename, fsync
+the directory. `LineWriter`: a line is appended by one `write` call on an O_APPEND descriptor, so that lines
+of two writers never mix and a kill leaves no half of one.
+
+Every system call that changes the disk goes through `_call`, which asks `fault_hook` first: tests put a
+function there that raises the n-th time (a full disk), kills the process, or records the calls. Reading needs
+no care and is done where it is needed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+Path = str | os.PathLike[str]
+Buffer = bytes | bytearray | memoryview
+T = TypeVar("T")
+
+# Called before each system call with its name (open write fsync rename close unlink mkdir truncate) and the
+# path it is for.
+fault_hook: Callable[[str, str], None] | None = None
+
+
+@contextlib.contextmanager
+def inject(hook: Callable[[str, str], None]) -> Iterator[None]:
+    """Install `hook` as the fault hook within a `with` block (for tests)."""
+    global fault_hook
+    previous, fault_hook = fault_hook, hook
+    try:
+        yield
+    finally:
+        fault_hook = previous
+
+
+def _call(name: str, path: str, function: Callable[..., T], *args: Any) -> T:
+    """Make one system call. An OSError leaves with the errno it had and the path the caller knows."""
+    try:
+        if fault_hook is not None:
+            fault_hook(name, path)
+        return function(*args)
+    except OSError as error:
+        if error.errno is None or error.filename == path:
+            raise
+        raise OSError(error.errno, f"{name} failed: {os.strerror(error.errno)}", path) from error
+
+
+class AtomicFile:
+    """A file that appears at `path` complete, or not at all. Use it as a context manager; an exception inside
+    leaves the old file.
+    """
+
+    def __init__(self, path: Path):
+        self.path = os.path.realpath(path)  # through a symbolic link: replace what it points to, not the link
+        folder, name = os.path.split(self.path)
+        self._temporary = os.path.join(folder, f".{name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+        self._fd = -1
+
+    def __enter__(self) -> AtomicFile:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        self._fd = _call("open", self.path, os.open, self._temporary, flags, 0o666)
+        return self
+
+    def write(self, data: Buffer) -> None:
+        """Append `data` (all of it: a short write is continued)."""
+        left = memoryview(data).cast("B")
+        while len(left):
+            left = left[_call("write", self.path, os.write, self._fd, left) :]
+
+    def rewrite(self, data: Buffer, offset: int) -> None:
+        """Overwrite bytes already written, starting at `offset` (a header that needs a count known only at
+        the end).
+        """
+        left = memoryview(data).cast("B")
+        while len(left):
+            done = _call("write", self.path, os.pwrite, self._fd, left, offset)
+            left, offset = left[done:], offset + done
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                _call("fsync", self.path, os.fsync, self._fd)
+                fd, self._fd = self._fd, -1  # a descriptor whose close failed is closed all the same
+                _call("close", self.path, os.close, fd)
+                _call("rename", self.path, os.replace, self._temporary, self.path)
+        finally:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._temporary)
+        if error is None:
+            sync_directory(os.path.dirname(self.path))
+
+
+def write_atomic(path: Path, data: str | Buffer | Iterable[Buffer]) -> None:
+    """Replace the content of `path` by `data` (text is written as UTF-8; an iterable of buffers is written
+    one after another).
+
+    Raises OSError with the errno and the path; the old file then still stands, and no temporary file is left.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8")
+    with AtomicFile(path) as file:
+        for chunk in (data,) if isinstance(data, bytes | bytearray | memoryview) else data:
+            file.write(chunk)
+
+
+class LineWriter:
+    """Appends lines to a text file, one `write` call each. `truncate=True` starts an empty file."""
+
+    def __init__(self, path: Path, truncate: bool = False):
+        self.path = os.fspath(path)
+        flags = (
+            os.O_WRONLY
+            | os.O_CREAT
+            | os.O_APPEND
+            | getattr(os, "O_CLOEXEC", 0)
+            | (os.O_TRUNC if truncate else 0)
+        )
+        self._fd = _call("open", self.path, os.open, self.path, flags, 0o666)
+
+    def write(self, line: str) -> None:
+        """Append `line` (without its newline). A write cut short, by a full disk, is undone and raises."""
+        if "\n" in line:
+            raise ValueError(f"one line at a time, got {line.count(chr(10)) + 1} in {line[:40]!r}")
+        data = line.encode("utf-8") + b"\n"
+        done = _call("write", self.path, os.write, self._fd, data)
+        if done != len(data):
+            _call("truncate", self.path, os.ftruncate, self._fd, os.fstat(self._fd).st_size - done)
+            raise OSError(errno.ENOSPC, f"wrote {done} of {len(data)} bytes of a line", self.path)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            _call("close", self.path, os.close, fd)
+
+    def __enter__(self) -> LineWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def make_directory(path: Path) -> None:
+    """Create the directory `path` and its parents; nothing happens if it exists."""
+    path = os.path.abspath(path)
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        make_directory(parent)
+    try:
+        _call("mkdir", path, os.mkdir, path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+    else:
+        sync_directory(parent)
+
+
+def remove(path: Path) -> None:
+    """Delete a file; nothing happens if it is absent."""
+    path = os.fspath(path)
+    with contextlib.suppress(FileNotFoundError):
+        _call("unlink", path, os.unlink, path)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable: a rename survives a power cut only after this."""
+    path = os.fspath(path)
+    fd = _call("open", path, os.open, path, os.O_RDONLY)
+    try:
+        _call("fsync", path, os.fsync, fd)
+    finally:
+        os.close(fd)
