@@ -85,7 +85,7 @@ def test_files(tmp_path):
         ("[model.n_layer]", "model.n_layer: expected an integer, got a dict"),
         ("[training]\nout = 2020-01-01", "training.out: expected a string, got a date"),
         ("model = 3", "model: expected a table, got the integer 3"),
-        ("[data]\ntokenizer = 'chars'", "data.tokenizer: got the string 'chars'; did you mean char?"),
+        ("[data]\ntokenizer = 'chars'", "got the string 'chars'; did you mean char?"),
         ("[data]\ntokenizer = []", "data.tokenizer: expected 'bpe' or 'char', got a list"),
         ("[optimizer]\nlearning_rate = nan", "optimizer.learning_rate: expected a finite number"),
         ("[optimizer]\nlearning_rate = 1e999", "optimizer.learning_rate: expected a finite number"),
