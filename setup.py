@@ -1,0 +1,64 @@
+"""Build the C kernels (cffi, API mode) and the tokenizer core (Cython) as one cp311-abi3 wheel.
+
+Both extensions are optional: without a working C compiler the package still installs and runs on NumPy and pure
+Python, and says so at first use and in `tinyllm doctor`. All other metadata is in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+from setuptools.command.build_ext import build_ext
+
+LIMITED_API = "0x030B0000"  # Python 3.11
+CORE = Path("tinyllm/tokenizers/_core.pyx")
+
+
+class BuildParallel(build_ext):
+    """Compile the sources of one extension side by side: the kernels are one source per instruction set and dtype."""
+
+    def build_extension(self, ext: Extension) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        compile_serially = self.compiler.compile
+
+        def compile(sources, *args, **kwargs):
+            with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+                parts = pool.map(lambda source: compile_serially([source], *args, **kwargs), sources)
+                return [obj for part in parts for obj in part]
+
+        self.compiler.compile = compile
+        try:
+            super().build_extension(ext)
+        finally:
+            self.compiler.compile = compile_serially
+
+
+def tokenizer_core() -> list[Extension]:
+    if not CORE.exists():
+        return []
+    from Cython.Build import cythonize
+
+    name = ".".join(CORE.with_suffix("").parts)
+    ext = Extension(
+        name,
+        [str(CORE)],
+        define_macros=[("Py_LIMITED_API", LIMITED_API)],
+        extra_compile_args=["-O3"],
+        py_limited_api=True,
+    )
+    extensions = cythonize([ext], language_level=3)
+    for built in extensions:
+        built.optional = True  # cythonize drops what the Extension was given
+    return extensions
+
+
+setup(
+    cffi_modules=["tinyllm/backend/_build.py:ffi"],
+    ext_modules=tokenizer_core(),
+    cmdclass={"build_ext": BuildParallel},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
