@@ -1,0 +1,54 @@
+/* Compiles every family of kernels once, for the element type T and the instruction set that the including isa_*.c
+ * file names. Each family is a plain C file that defines FN(name) for its TL_KERNEL lines; everything else in it is
+ * static, so one translation unit per (instruction set, dtype) keeps names apart. */
+#include "dispatch.h"
+#include "pool.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(TL_AVX2) || defined(TL_AVX512)
+#include <immintrin.h>
+#endif
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* clang knows no #pragma GCC target. */
+#if defined(__clang__) && defined(TL_AVX2)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#elif defined(__clang__) && defined(TL_AVX512)
+#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
+#endif
+
+#if TL_DOUBLE
+#define T double
+#define TL_DTYPE f64
+#else
+#define T float
+#define TL_DTYPE f32
+#endif
+
+#define TL_PASTE_(a, b, c, d) a##b##_##c##_##d
+#define TL_PASTE(a, b, c, d) TL_PASTE_(a, b, c, d)
+#define FN(name) TL_PASTE(tl_, name, TL_ISA, TL_DTYPE)
+
+#define TL_KERNEL(result, name, ...) static result FN(name)(__VA_ARGS__)
+#include "tinyllm.h"
+
+#include "simd.h"
+
+#include "elementwise.c"
+
+#define TL_FIELD_(name, dtype) name##_##dtype
+#define TL_FIELD(name, dtype) TL_FIELD_(name, dtype)
+
+void FN(fill)(tl_table *table);
+void FN(fill)(tl_table *table) {
+#define TL_KERNEL(result, name, ...) table->TL_FIELD(name, TL_DTYPE) = FN(name)
+#include "tinyllm.h"
+}
+
+#if defined(__clang__) && (defined(TL_AVX2) || defined(TL_AVX512))
+#pragma clang attribute pop
+#endif

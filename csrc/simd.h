@@ -1,0 +1,222 @@
+/* One small vector vocabulary, for one element type T and one vector width: kernels are written in it once.
+ *
+ * How to write a kernel
+ *   - Declare it in tinyllm.h: TL_KERNEL(void, name, const T *x, T *y, int64_t n); that is the template line, float and
+ *     double come from it. Define FN(name) in a family file with the same arguments, and include that file in families.h.
+ *     Everything else in a family file is static.
+ *   - V is a vector of W elements of T; I and U are vectors of signed and unsigned integers as wide as T. Operators work
+ *     on vectors (+ - * / < == & << ...): a comparison gives an I whose lanes are all ones or all zeros.
+ *   - Loop over full vectors, then treat the tail with the same operations under v_load_n / v_store_n, so that an
+ *     element's result does not depend on where it sits:
+ *         for (; i + W <= n; i += W) v_store(y + i, f(v_load(x + i)));
+ *         if (i < n) v_store_n(y + i, f(v_load_n(x + i, n - i)), n - i);
+ *   - Parallel: put the arguments in a struct and call tl_parallel(items, grain, range_function, &arguments) (pool.h). Ranges
+ *     may be cut anywhere, so each item's result must depend on the item alone: never split a reduction between ranges.
+ *     TL_GRAIN elements of cheap work are worth a thread.
+ *   - Scratch: tl_malloc(bytes) / tl_free (64-byte aligned, warm, about 50 ns), in the range function for scratch per
+ *     thread. A kernel that allocates has an int result and gives -1 when tl_malloc gave NULL.
+ *   - No FMA appears unless written as v_fma: the compiler is told not to contract.
+ *
+ * Built on GCC's vector extensions, with intrinsics only where those have no operation. Without TL_AVX2, TL_AVX512 or
+ * __aarch64__ everything is plain vector C, for any width.
+ */
+
+typedef T V __attribute__((vector_size(TL_VBYTES)));
+typedef T V_unaligned __attribute__((vector_size(TL_VBYTES), aligned(sizeof(T)), may_alias));
+#if TL_DOUBLE
+typedef int64_t lane_int;
+typedef uint64_t lane_uint;
+#else
+typedef int32_t lane_int;
+typedef uint32_t lane_uint;
+#endif
+typedef lane_int I __attribute__((vector_size(TL_VBYTES)));
+typedef lane_uint U __attribute__((vector_size(TL_VBYTES)));
+
+enum { W = TL_VBYTES / sizeof(T), TL_GRAIN = 16384 };
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+/* The name of an intrinsic for T: MM(256, add) is _mm256_add_ps or _mm256_add_pd. */
+#if TL_DOUBLE
+#define TL_TYPED(name) name##_pd
+#else
+#define TL_TYPED(name) name##_ps
+#endif
+
+/* ---- load, store, splat ---- */
+
+INLINE V v_splat(T x) { return x - (V){}; } /* x - 0 keeps the sign of a zero and every NaN */
+INLINE V v_zero(void) { return (V){}; }
+INLINE I i_splat(lane_int x) { return x + (I){}; }
+INLINE V v_load(const T *p) { return *(const V_unaligned *)p; }
+INLINE void v_store(T *p, V x) { *(V_unaligned *)p = x; }
+
+#if defined(TL_AVX2)
+/* All ones in the first n lanes. */
+INLINE I i_first(int64_t n) {
+    static const lane_int window[2 * W] = {
+#if TL_DOUBLE
+        -1, -1, -1, -1
+#else
+        -1, -1, -1, -1, -1, -1, -1, -1
+#endif
+    };
+    I mask;
+    memcpy(&mask, window + W - n, sizeof mask);
+    return mask;
+}
+#endif
+
+/* The first n lanes, 0 <= n <= W; the others are zero on load and left alone in memory on store. */
+INLINE V v_load_n(const T *p, int64_t n) {
+#if defined(TL_AVX512) && TL_DOUBLE
+    return (V)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#elif defined(TL_AVX512)
+    return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#elif defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_maskload)(p, (__m256i)i_first(n));
+#else
+    V x = {};
+    for (int64_t i = 0; i < n; i++) x[i] = p[i];
+    return x;
+#endif
+}
+
+INLINE void v_store_n(T *p, V x, int64_t n) {
+#if defined(TL_AVX512) && TL_DOUBLE
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
+#elif defined(TL_AVX512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+#elif defined(TL_AVX2)
+    TL_TYPED(_mm256_maskstore)(p, (__m256i)i_first(n), x);
+#else
+    for (int64_t i = 0; i < n; i++) p[i] = x[i];
+#endif
+}
+
+/* ---- arithmetic ---- */
+
+/* a * b + c, rounded once where the machine has it; twice in the generic set on x86-64, whose baseline has no FMA. */
+INLINE V v_fma(V a, V b, V c) {
+#if defined(TL_AVX512)
+    return (V)TL_TYPED(_mm512_fmadd)(a, b, c);
+#elif defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_fmadd)(a, b, c);
+#elif defined(__aarch64__) && TL_DOUBLE
+    return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#elif defined(__aarch64__)
+    return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+    return a * b + c;
+#endif
+}
+
+INLINE V v_fnma(V a, V b, V c) { return v_fma(-a, b, c); } /* c - a * b */
+
+/* Lanes of a where the mask is set, of b elsewhere. */
+INLINE V v_select(I mask, V a, V b) {
+#if defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_blendv)(b, a, (V)mask);
+#else
+    return (V)((mask & (I)a) | (~mask & (I)b));
+#endif
+}
+
+INLINE I v_isnan(V x) { return x != x; }
+INLINE V v_abs(V x) { return (V)((I)x & (I)((U)i_splat(-1) >> 1)); }
+INLINE V v_sign_of(V x) { return (V)((I)x & (I)((U)i_splat(1) << (8 * sizeof(T) - 1))); } /* the sign bit alone */
+INLINE V v_copysign(V x, V sign) { return (V)((I)v_abs(x) | (I)v_sign_of(sign)); }
+
+/* a < b ? a : b and a > b ? a : b: the second argument where either is NaN. */
+INLINE V v_min(V a, V b) {
+#if defined(TL_AVX512)
+    return (V)TL_TYPED(_mm512_min)(a, b);
+#elif defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_min)(a, b);
+#else
+    return v_select(a < b, a, b);
+#endif
+}
+
+INLINE V v_max(V a, V b) {
+#if defined(TL_AVX512)
+    return (V)TL_TYPED(_mm512_max)(a, b);
+#elif defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_max)(a, b);
+#else
+    return v_select(a > b, a, b);
+#endif
+}
+
+/* NaN where either is NaN. */
+INLINE V v_minimum(V a, V b) { return v_select(v_isnan(a), a, v_min(a, b)); }
+INLINE V v_maximum(V a, V b) { return v_select(v_isnan(a), a, v_max(a, b)); }
+
+INLINE V v_sqrt(V x) {
+#if defined(TL_AVX512)
+    return (V)TL_TYPED(_mm512_sqrt)(x);
+#elif defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_sqrt)(x);
+#else
+    for (int i = 0; i < (int)W; i++) x[i] = TL_DOUBLE ? (T)sqrt(x[i]) : (T)sqrtf((float)x[i]);
+    return x;
+#endif
+}
+
+/* To the nearest integer, halves to even. */
+INLINE V v_round(V x) {
+#if defined(TL_AVX512)
+    return (V)TL_TYPED(_mm512_roundscale)(x, _MM_FROUND_TO_NEAREST_INT);
+#elif defined(TL_AVX2)
+    return (V)TL_TYPED(_mm256_round)(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+#else
+    /* Adding 2^(mantissa bits) leaves no bits below one; larger numbers are integers already. */
+    V big = v_splat(TL_DOUBLE ? (T)4503599627370496.0 : (T)8388608.0f), a = v_abs(x);
+    return v_select(a < big, v_copysign((a + big) - big, x), x);
+#endif
+}
+
+INLINE V v_floor(V x) {
+    V r = v_round(x);
+    return v_copysign(v_select(r > x, r - v_splat(1), r), x);
+}
+
+INLINE V v_ceil(V x) { return -v_floor(-x); }
+INLINE V v_trunc(V x) { return v_copysign(v_floor(v_abs(x)), x); }
+
+/* ---- across lanes: the order is fixed, halves are folded onto each other ---- */
+
+#define TL_FOLD(x, op)                                        \
+    T lanes[W];                                               \
+    memcpy(lanes, &x, sizeof lanes);                          \
+    for (int half = (int)W / 2; half > 0; half /= 2)          \
+        for (int i = 0; i < half; i++) lanes[i] = op(lanes[i], lanes[i + half]); \
+    return lanes[0]
+
+#define TL_ADD_(a, b) ((a) + (b))
+#define TL_MUL_(a, b) ((a) * (b))
+#define TL_MAX_(a, b) ((a) != (a) || (a) > (b) ? (a) : (b))
+#define TL_MIN_(a, b) ((a) != (a) || (a) < (b) ? (a) : (b))
+
+INLINE T v_hsum(V x) { TL_FOLD(x, TL_ADD_); }
+INLINE T v_hprod(V x) { TL_FOLD(x, TL_MUL_); }
+INLINE T v_hmax(V x) { TL_FOLD(x, TL_MAX_); } /* NaN if any lane is NaN */
+INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
+
+/* One scalar function, lane by lane. */
+/* The libm function for T: LIBM(sin) is sin or sinf. */
+#if TL_DOUBLE
+#define LIBM(name) name
+#else
+#define LIBM(name) name##f
+#endif
+
+#define V_MAP(function, x)                                             \
+    ({                                                                 \
+        V mapped_ = (x);                                               \
+        for (int lane_ = 0; lane_ < (int)W; lane_++) mapped_[lane_] = function(mapped_[lane_]); \
+        mapped_;                                                       \
+    })
+
+#include "simd_math.h"
