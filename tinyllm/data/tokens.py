@@ -1,0 +1,105 @@
+"""Token files: ids on disk, mapped into memory, in two or four bytes each.
+
+Layout: the line `tinyllm tokens 1`, a line of JSON (dtype, count, text_bytes, tokenizer), spaces up to byte
+512, then the ids, little-endian. `tokenizer` is the fingerprint of the tokenizer that made them, so that a
+model never trains on another one's ids; `text_bytes`, the length of the text in UTF-8, turns nats per token
+into bits per byte.
+
+Reading a mapped file makes its pages part of the process's resident memory, in the end the whole file. They
+are given back after every read (they stay in the page cache, and a random window hardly ever meets a mapped
+page again), so that memory stays flat however large the file and however long the run.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from .. import _io
+
+_MAGIC = b"tinyllm tokens 1\n"
+_HEADER = 512
+
+
+def write_tokens(
+    path: str | os.PathLike[str],
+    chunks: Iterable[Sequence[int] | np.ndarray],
+    *,
+    vocab_size: int,
+    text_bytes: int,
+    tokenizer: str,
+) -> int:
+    """Write ids, given in pieces, to a token file; returns how many. Two bytes an id if `vocab_size` allows
+    it.
+    """
+    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
+    count = 0
+    with _io.AtomicFile(path) as file:
+        file.write(bytes(_HEADER))
+        for chunk in chunks:
+            ids = np.asarray(chunk, np.int64)
+            if ids.size and not (0 <= ids.min() and ids.max() < vocab_size):
+                raise ValueError(
+                    f"{os.fspath(path)}: ids from {ids.min()} to {ids.max()}, vocab_size is {vocab_size}"
+                )
+            file.write(ids.astype(dtype).tobytes())
+            count += ids.size
+        header = {"dtype": dtype.str, "count": count, "text_bytes": text_bytes, "tokenizer": tokenizer}
+        text = _MAGIC + json.dumps(header).encode() + b"\n"
+        if len(text) > _HEADER:
+            raise ValueError(
+                f"a tokenizer fingerprint of {len(tokenizer)} characters does not fit the header"
+            )
+        file.rewrite(text.ljust(_HEADER), 0)
+    return count
+
+
+class TokenFile:
+    """A token file, opened for reading. `len(tokens)` is the number of ids; `read(start, n)` gives n of them
+    as int64.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = os.fspath(path)
+        with open(path, "rb") as file:
+            head = file.read(_HEADER)
+            size = os.fstat(file.fileno()).st_size
+            if len(head) < _HEADER or not head.startswith(_MAGIC):
+                raise ValueError(f"{self.path} is not a token file (it does not start with {_MAGIC!r})")
+            try:
+                header = json.loads(head[len(_MAGIC) :])
+                dtype, self._count = header["dtype"], header["count"]
+                self.text_bytes: int = header["text_bytes"]
+                self.tokenizer: str = header["tokenizer"]
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(f"{self.path}: damaged header of a token file: {error!r}") from error
+            if (
+                dtype not in ("<u2", "<u4")
+                or type(self._count) is not int
+                or type(self.text_bytes) is not int
+            ):
+                raise ValueError(f"{self.path}: damaged header of a token file: {header}")
+            self.dtype = np.dtype(dtype)
+            if self._count < 0 or size != _HEADER + self._count * self.dtype.itemsize:
+                raise ValueError(
+                    f"{self.path}: {size} bytes do not hold {self._count} ids of {self.dtype.itemsize} bytes"
+                )
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def read(self, start: int, count: int) -> np.ndarray:
+        """Ids start .. start + count - 1, as a fresh int64 array."""
+        if not 0 <= start <= start + count <= self._count:
+            raise IndexError(f"{self.path}: ids {start} to {start + count} of {self._count}")
+        ids = np.frombuffer(self._map, self.dtype, count, _HEADER + start * self.dtype.itemsize).astype(
+            np.int64
+        )
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+        return ids
