@@ -9,6 +9,10 @@ class ShapeError(ValueError, RuntimeError):
     """Shapes, ranks or axes that do not fit an operation. Also a RuntimeError, which is what PyTorch raises."""
 
 
+class DtypeError(TypeError, RuntimeError):
+    """Dtypes that do not fit an operation. Also a RuntimeError, which is what PyTorch raises."""
+
+
 class CheckpointError(ValueError):
     """A checkpoint or tensor file that is damaged, incomplete, or does not fit the model that asks for it."""
 

@@ -1,0 +1,446 @@
+"""Tensor: an array that remembers how it was computed, with PyTorch's names, arguments and behaviour.
+
+A Tensor holds a NumPy array (`.array`) and, if a gradient can be asked for, a node of the tape. Its methods are the functions of functions.py;
+this file adds the class, conversions, and the functions that make tensors out of nothing.
+"""
+
+from __future__ import annotations
+
+import builtins
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import autograd, backend, ops, random
+from . import functions as f
+from .autograd import Variable, apply, is_grad_enabled
+from .errors import DtypeError
+
+float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
+int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
+bool_ = np.dtype(bool)
+_DTYPES = (float32, float64, int32, int64, bool_)
+
+
+_bool, _int = bool, int  # inside the class these names are conversions
+
+
+class Tensor(Variable):
+    """A multi-dimensional array with a gradient. Made by `tinyllm.tensor`, by functions, and by operations on other tensors."""
+
+    __array_priority__ = 1000
+    __array_ufunc__ = None  # array * tensor asks the tensor
+    __hash__ = object.__hash__
+
+    # -- what it is --
+
+    @property
+    def shape(self) -> tuple[_int, ...]:
+        """Sizes of the axes."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Element type: float32, float64, int32, int64 or bool."""
+        return self.array.dtype
+
+    @property
+    def ndim(self) -> _int:
+        """Number of axes."""
+        return self.array.ndim
+
+    @property
+    def is_leaf(self) -> _bool:
+        """Whether it was made by the user rather than by an op that was recorded."""
+        return self.node is None
+
+    @property
+    def grad_fn(self) -> autograd.Node | None:
+        """The node of the tape that made it, None for a leaf."""
+        return self.node
+
+    @property
+    def data(self) -> Tensor:
+        """The same memory without history."""
+        return self.detach()
+
+    @property
+    def T(self) -> Tensor:
+        """All axes reversed."""
+        return f.permute(self, tuple(range(self.ndim))[::-1])
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return f.transpose(self, -2, -1)
+
+    def size(self, dim: _int | None = None) -> Any:
+        """The shape, or the size of one axis."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def dim(self) -> _int:
+        """Number of axes."""
+        return self.ndim
+
+    def numel(self) -> _int:
+        """Number of elements."""
+        return self.array.size
+
+    def is_contiguous(self) -> _bool:
+        """Whether elements lie in memory in C order without gaps."""
+        return self.array.flags.c_contiguous
+
+    # -- out of tinyllm --
+
+    def _plain(self, what: str) -> np.ndarray:
+        if self.requires_grad:
+            raise RuntimeError(f"{what} on a tensor that requires grad would lose its history; use .detach() first")
+        return self.array
+
+    def numpy(self) -> np.ndarray:
+        """The same memory as a NumPy array; raises if the tensor requires grad."""
+        return self._plain("numpy()")
+
+    def __array__(self, dtype: Any = None, copy: _bool | None = None) -> np.ndarray:
+        return np.array(self._plain("conversion to an array"), dtype, copy=copy)
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self._plain("__dlpack__").__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[_int, _int]:
+        return self.array.__dlpack_device__()
+
+    def item(self) -> Any:
+        """The only element as a Python number."""
+        if self.array.size != 1:
+            raise RuntimeError(f"item: only a tensor of one element can become a number, this one has shape {self.shape}")
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """Nested lists of Python numbers."""
+        return self.array.tolist()
+
+    def __bool__(self) -> _bool:
+        return bool(self.item())
+
+    def __int__(self) -> _int:
+        return int(self.item())
+
+    def __float__(self) -> builtins.float:
+        return float(self.item())
+
+    def __index__(self) -> _int:
+        if self.dtype.kind not in "ib":
+            raise TypeError(f"only integer tensors can be an index, got {self.dtype}")
+        return int(self.item())
+
+    def __len__(self) -> _int:
+        if not self.ndim:
+            raise TypeError("a tensor without axes has no len()")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.ndim:
+            raise TypeError("a tensor without axes cannot be iterated over")
+        return iter(f.unbind(self))
+
+    def __contains__(self, value: Any) -> _bool:
+        return bool((self.array == (value.array if isinstance(value, Tensor) else value)).any())
+
+    def __repr__(self) -> str:
+        text = np.array2string(self.array, separator=", ", prefix="tensor(")
+        extra = "" if self.dtype in (float32, int64, bool_) else f", dtype={self.dtype}"
+        if self.node is not None:
+            return f"tensor({text}{extra}, grad_fn=<{self.node.op.__name__}>)"
+        return f"tensor({text}{extra}{', requires_grad=True' if self.requires_grad else ''})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else repr(self)
+
+    def __deepcopy__(self, memo: dict) -> Tensor:
+        if self.node is not None:
+            raise RuntimeError("only leaf tensors can be deep-copied; detach() the result of an op first")
+        new = type(self).__new__(type(self))
+        memo[id(self)] = new
+        Variable.__init__(new, backend.copy(self.array), self.requires_grad)
+        new.grad = copy.deepcopy(self.grad, memo)
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return new
+
+    # -- history --
+
+    def requires_grad_(self, requires_grad: _bool = True) -> Tensor:
+        """Ask for gradients of this leaf, or stop asking."""
+        if requires_grad and self.dtype.kind != "f":
+            raise DtypeError(f"only floating-point tensors can require grad, got {self.dtype}")
+        if self.node is not None and not requires_grad:
+            raise RuntimeError("requires_grad of the result of an op cannot be turned off; use detach()")
+        self.requires_grad = requires_grad
+        return self
+
+    def detach(self) -> Tensor:
+        """The same memory without history."""
+        out = Tensor(self.array)
+        out.version = self.version
+        return out
+
+    def backward(self, gradient: Any = None, retain_graph: _bool | None = None, create_graph: _bool = False) -> None:
+        """Add d(self)/d(leaf) to the `.grad` of every leaf; `gradient` (self's shape) is needed unless self has one element."""
+        autograd.backward(self, gradient, retain_graph, create_graph)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> None:
+        """Call `hook` with this tensor's complete gradient in each backward; what it returns, if anything, takes its place."""
+        if not self.requires_grad:
+            raise RuntimeError("register_hook: the tensor does not require grad")
+        if self.node is None:
+            self.hooks = [*(self.hooks or []), hook]
+        else:
+            self.node.hooks = self.node.hooks or {}
+            self.node.hooks.setdefault(self.index, []).append(hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> None:
+        """Call `hook` with this leaf each time its `.grad` is complete."""
+        if self.node is not None or not self.requires_grad:
+            raise RuntimeError("register_post_accumulate_grad_hook: only a leaf that requires grad accumulates a gradient")
+        self.accumulate_hooks = [*(self.accumulate_hooks or []), hook]
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this result of an op in `.grad` too."""
+        if self.node is not None:
+
+            def keep(g: Tensor) -> None:
+                self.grad = Tensor(backend.copy(g.array) if self.grad is None else backend.binary("add", self.grad.array, g.array))
+
+            self.register_hook(keep)
+
+    # -- conversions --
+
+    def to(self, dtype: Any) -> Tensor:
+        """As another dtype (or that of another tensor); itself if it has it."""
+        if isinstance(dtype, Tensor):
+            dtype = dtype.dtype
+        if isinstance(dtype, str) and dtype == "cpu":
+            return self
+        target = _dtype(dtype)
+        return self if self.dtype == target else apply(ops.Cast, self, dtype=target)
+
+    type = to
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """As the dtype of another tensor."""
+        return self.to(other.dtype)
+
+    def float(self) -> Tensor:
+        """As float32."""
+        return self.to(float32)
+
+    def double(self) -> Tensor:
+        """As float64."""
+        return self.to(float64)
+
+    def long(self) -> Tensor:
+        """As int64."""
+        return self.to(int64)
+
+    def int(self) -> Tensor:
+        """As int32."""
+        return self.to(int32)
+
+    def bool(self) -> Tensor:
+        """Whether elements are not zero."""
+        return self.to(bool_)
+
+    def clone(self) -> Tensor:
+        """A copy that gradients pass through."""
+        return apply(ops.Cast, self, dtype=self.dtype)
+
+    def contiguous(self) -> Tensor:
+        """Itself if it is contiguous, else a copy."""
+        return self if self.is_contiguous() else self.clone()
+
+    # -- writing in place: never recorded --
+
+    def _writable(self, what: str) -> None:
+        if is_grad_enabled() and self.requires_grad:
+            raise RuntimeError(f"{what} writes in place, which autograd does not record: do it under no_grad(), or build a new tensor (where, scatter)")
+        self.version[0] += 1
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._writable("item assignment")
+        plain = tuple(k.array if isinstance(k, Variable) else k for k in (key if isinstance(key, tuple) else (key,)))
+        new = value.array if isinstance(value, Variable) else value
+        if all(k is None or k is Ellipsis or isinstance(k, (int_types, slice)) for k in plain):
+            view = self.array[plain if Ellipsis in plain else (*plain, ...)]
+            backend.assign(view, np.broadcast_to(np.asarray(new, self.dtype), view.shape))
+        else:
+            self.array[plain] = new  # scattered places: index arithmetic
+
+    def copy_(self, src: Any) -> Tensor:
+        """Overwrite with the elements of `src` (broadcast), in place."""
+        self._writable("copy_")
+        new = src.array if isinstance(src, Variable) else np.asarray(src)
+        backend.assign(self.array, np.broadcast_to(new if new.dtype == self.dtype else backend.copy(new, self.dtype), self.shape))
+        return self
+
+    def fill_(self, value: Any) -> Tensor:
+        """Overwrite every element with one number, in place."""
+        return self.copy_(np.asarray(value, self.dtype))
+
+    def zero_(self) -> Tensor:
+        """Overwrite with zeros, in place."""
+        return self.fill_(0)
+
+    # -- functions as methods --
+
+    neg, abs, sign, square, exp, expm1 = f.neg, f.abs, f.sign, f.square, f.exp, f.expm1
+    log, log1p, log2, sqrt, rsqrt, reciprocal, erf = f.log, f.log1p, f.log2, f.sqrt, f.rsqrt, f.reciprocal, f.erf
+    sin, cos, tan, asin, acos, atan = f.sin, f.cos, f.tan, f.asin, f.acos, f.atan
+    sinh, cosh, tanh, sigmoid, relu = f.sinh, f.cosh, f.tanh, f.sigmoid, f.relu
+    floor, ceil, round, trunc = f.floor, f.ceil, f.round, f.trunc
+    isnan, isinf, isfinite, logical_not = f.isnan, f.isinf, f.isfinite, f.logical_not
+    add, sub, mul, div, pow = f.add, f.sub, f.mul, f.div, f.pow
+    maximum, minimum, remainder, fmod, floor_divide, atan2 = f.maximum, f.minimum, f.remainder, f.fmod, f.floor_divide, f.atan2
+    eq, ne, lt, le, gt, ge = f.eq, f.ne, f.lt, f.le, f.gt, f.ge
+    logical_and, logical_or, logical_xor = f.logical_and, f.logical_or, f.logical_xor
+    masked_fill, clamp = f.masked_fill, f.clamp
+    sum, mean, prod, amax, amin, max, min = f.sum, f.mean, f.prod, f.amax, f.amin, f.max, f.min
+    argmax, argmin, any, all, var, std, norm = f.argmax, f.argmin, f.any, f.all, f.var, f.std, f.norm
+    logsumexp, softmax, log_softmax, cumsum = f.logsumexp, f.softmax, f.log_softmax, f.cumsum
+    sort, argsort, topk = f.sort, f.argsort, f.topk
+    reshape, view, flatten, unflatten, squeeze, unsqueeze = f.reshape, f.view, f.flatten, f.unflatten, f.squeeze, f.unsqueeze
+    permute, transpose, movedim = f.permute, f.transpose, f.movedim
+    expand, expand_as, broadcast_to, repeat, repeat_interleave = f.expand, f.expand_as, f.broadcast_to, f.repeat, f.repeat_interleave
+    split, chunk, unbind, flip, roll, diagonal, tril, triu = f.split, f.chunk, f.unbind, f.flip, f.roll, f.diagonal, f.tril, f.triu
+    index_select, gather, scatter, scatter_add, index_add = f.index_select, f.gather, f.scatter, f.scatter_add, f.index_add
+    masked_select, nonzero, take_along_dim = f.masked_select, f.nonzero, f.take_along_dim
+    matmul, mm, mv, bmm, dot, outer = f.matmul, f.mm, f.mv, f.bmm, f.dot, f.outer
+
+    __getitem__ = f.getitem
+    __neg__, __abs__, __invert__ = f.neg, f.abs, f.logical_not
+    __add__, __sub__, __mul__, __truediv__, __pow__ = f.add, f.sub, f.mul, f.div, f.pow
+    __floordiv__, __mod__, __matmul__ = f.floor_divide, f.remainder, f.matmul
+    __radd__, __rmul__ = f.add, f.mul
+    __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = f.eq, f.ne, f.lt, f.le, f.gt, f.ge  # type: ignore[assignment]
+    __and__, __or__, __xor__ = f.logical_and, f.logical_or, f.logical_xor
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return f.sub(other, self)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return f.div(other, self)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return f.pow(other, self)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return f.floor_divide(other, self)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return f.remainder(other, self)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return f.matmul(tensor(other), self)
+
+
+int_types = (int, np.integer)
+
+
+def _dtype(dtype: Any) -> np.dtype:
+    found = np.dtype(dtype)
+    if found not in _DTYPES:
+        raise DtypeError(f"dtype must be one of {', '.join(d.name for d in _DTYPES)}, got {found.name}")
+    return found
+
+
+def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A new tensor with a copy of `data` (numbers, nested lists, an array). Python floats become float32, ints int64, as in PyTorch."""
+    if isinstance(data, Variable):
+        data = data.array
+    array = np.asarray(data)
+    if dtype is None and not isinstance(data, (np.ndarray, np.generic)) and array.dtype == float64:
+        dtype = float32
+    return Tensor(backend.copy(array, _dtype(array.dtype if dtype is None else dtype))).requires_grad_(requires_grad)
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """A tensor over the memory of an array."""
+    _dtype(array.dtype)
+    return Tensor(array)
+
+
+def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one number."""
+    target = _dtype(f.result_type(fill_value) if dtype is None else dtype)
+    return Tensor(backend.full(f._sizes((size,)) if not isinstance(size, int) else (size,), fill_value, target)).requires_grad_(requires_grad)
+
+
+def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros, float32 unless a dtype is given."""
+    return full(f._sizes(size), 0, dtype or float32, requires_grad)
+
+
+def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones, float32 unless a dtype is given."""
+    return full(f._sizes(size), 1, dtype or float32, requires_grad)
+
+
+def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of arbitrary content."""
+    return Tensor(backend.empty(f._sizes(size), _dtype(dtype or float32))).requires_grad_(requires_grad)
+
+
+def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
+    """`full` with the shape and dtype of another tensor."""
+    return full(input.shape, fill_value, dtype or input.dtype)
+
+
+def zeros_like(input: Tensor, dtype: Any = None) -> Tensor:
+    """`zeros` with the shape and dtype of another tensor."""
+    return full_like(input, 0, dtype)
+
+
+def ones_like(input: Tensor, dtype: Any = None) -> Tensor:
+    """`ones` with the shape and dtype of another tensor."""
+    return full_like(input, 1, dtype)
+
+
+def arange(start: Any, end: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
+    """Numbers from start (0 if only one is given) up to but not including end: int64 if all are ints, else float32."""
+    if end is None:
+        start, end = 0, start
+    if dtype is None:
+        dtype = int64 if all(isinstance(v, int_types) for v in (start, end, step)) else float32
+    return tensor(np.arange(start, end, step), dtype)
+
+
+def linspace(start: float, end: float, steps: int, dtype: Any = None) -> Tensor:
+    """`steps` numbers from start to end, evenly spaced, both included."""
+    return tensor(np.linspace(start, end, steps), dtype or float32)
+
+
+def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
+    """The identity matrix (n, m)."""
+    return tensor(np.eye(n, m), dtype or float32)
+
+
+def rand(*size: Any, dtype: Any = None, generator: random.Generator | None = None) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    key, stream = (generator or random.default_generator).next("rand")
+    return Tensor(backend.uniform(f._sizes(size), _dtype(dtype or float32), key, stream))
+
+
+def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: random.Generator | None = None) -> Tensor:
+    """Normal numbers of mean 0 and variance 1."""
+    key, stream = (generator or random.default_generator).next("randn")
+    return Tensor(backend.normal(f._sizes(size), _dtype(dtype or float32), key, stream)).requires_grad_(requires_grad)
+
+
+def randint(low: int, high: int, size: Sequence[int], generator: random.Generator | None = None) -> Tensor:
+    """Integers low <= i < high, as int64; high - low at most 2**24, the resolution of a uniform number."""
+    if not 0 < high - low <= 1 << 24:
+        raise ValueError(f"randint: expected low < high and at most 2**24 numbers between them, got {low} and {high}")
+    key, stream = (generator or random.default_generator).next("randint")
+    u = backend.uniform(tuple(size), float64, key, stream)
+    return Tensor(low + (u * (high - low)).astype(np.int64))

@@ -1,0 +1,416 @@
+"""Reverse-mode differentiation: a tape of nodes, walked backwards.
+
+Running an op on variables that require a gradient leaves a `Node`. Nodes are numbered as they are made, so descending numbers are a
+topological order: `backward` keeps a heap of nodes and needs no recursion. First-order gradients only, by design: it lets every fused
+kernel be written once.
+
+How gradients meet: those of an intermediate value are summed as they come, those of a leaf are completed in a buffer of their own and added
+once to `.grad` (the first time: moved there). One micro-batch per rank, summed in rank order, is therefore bitwise equal to one process.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import backend
+from .backend import memory
+from .op import Op
+
+_number = itertools.count()
+_local = threading.local()
+
+
+class Variable:
+    """An array in the graph: what autograd needs to know of a Tensor. `node` is None for a leaf."""
+
+    __slots__ = ("__weakref__", "accumulate_hooks", "array", "grad", "hooks", "index", "node", "requires_grad", "version")
+    tensor_class: type[Variable]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        if Variable in cls.__bases__:  # Tensor, the class that results of ops are made of
+            Variable.tensor_class = cls
+
+    def __init__(self, array: np.ndarray, requires_grad: bool = False):
+        self.array = array
+        self.requires_grad = requires_grad
+        self.grad: Any = None
+        self.node: Node | None = None
+        self.index = 0
+        self.version = [0]  # bumped by in-place writes; views of one array share the cell
+        self.hooks: list[Callable] | None = None  # called with a leaf's complete gradient; may return another
+        self.accumulate_hooks: list[Callable] | None = None  # called with the leaf once its .grad is complete
+
+
+class Node:
+    """One application of an op: `ctx` for the op's forward and backward, an edge of the graph for everybody else.
+
+    An op may set attributes of its own on it. `needs[i]` says whether the gradient of input i is wanted; `attrs` are the op's attributes.
+    """
+
+    def __init__(self, op: type[Op], needs: Sequence[bool], attrs: dict[str, Any], inputs: Sequence[Variable | None]):
+        self.op, self.needs, self.attrs = op, needs, attrs
+        self._inputs: Sequence[Variable | None] = inputs  # only while forward runs
+        self._saved: list[tuple] | None = []
+        self.edges: list[tuple[Node | Variable, int] | None] = []
+        self.number = -1
+        self.flops = 0
+        self.outputs: list[tuple[tuple[int, ...], np.dtype]] = []
+        self.hooks: dict[int, list[Callable]] | None = None
+
+    def save(self, *arrays: np.ndarray | None) -> None:
+        """Keep arrays for backward. A leaf is kept by reference to the variable, so that its storage can be swapped meanwhile."""
+        if not any(self.needs):
+            return
+        for a in arrays:
+            owner = next((v for v in self._inputs if v is not None and v.array is a), None) if a is not None else None
+            if owner is None:
+                self._saved.append((a, None, 0))  # type: ignore[union-attr]
+            else:
+                kept = owner if owner.node is None and owner.requires_grad else a
+                self._saved.append((kept, owner.version, owner.version[0]))  # type: ignore[union-attr]
+
+    @property
+    def saved(self) -> list:
+        """The arrays given to `save`, in order; raises if they were freed or written to since."""
+        if self._saved is None:
+            raise RuntimeError(
+                "backward ran through this graph before and freed what it had saved; "
+                "pass retain_graph=True to the first call, or run forward again"
+            )
+        out = []
+        for kept, cell, seen in self._saved:
+            if cell is not None and cell[0] != seen:
+                raise RuntimeError(
+                    f"a tensor that {self.op.__name__} saved for backward was modified in place afterwards; "
+                    "clone it before writing, or write after backward"
+                )
+            out.append(kept.array if isinstance(kept, Variable) else kept)
+        return out
+
+    def release(self) -> None:
+        """Drop everything saved and every edge."""
+        keep = ("op", "needs", "number", "outputs")
+        self.__dict__ = {k: v for k, v in self.__dict__.items() if k in keep} | {"_saved": None, "edges": [], "hooks": None}
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops are being recorded in this thread."""
+    return getattr(_local, "enabled", True)
+
+
+class set_grad_enabled:
+    """Context manager and decorator: record ops, or don't."""
+
+    def __init__(self, mode: bool):
+        self.mode, self.before = mode, []  # type: tuple[bool, list[bool]]
+
+    def __enter__(self) -> None:
+        self.before.append(is_grad_enabled())
+        _local.enabled = self.mode
+
+    def __exit__(self, *exc: object) -> None:
+        _local.enabled = self.before.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with set_grad_enabled(self.mode):
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+def no_grad() -> set_grad_enabled:
+    """Do not record: results do not require gradients, and nothing is saved."""
+    return set_grad_enabled(False)
+
+
+def enable_grad() -> set_grad_enabled:
+    """Record again inside `no_grad`."""
+    return set_grad_enabled(True)
+
+
+class profile:
+    """Count the work of a block: ``with tinyllm.profile() as p`` gives p.flops, p.saved_bytes and p.peak (bytes above the start)."""
+
+    def __init__(self) -> None:
+        self.flops = self.saved_bytes = self.peak = 0
+
+    def __enter__(self) -> profile:
+        self._outer, _local.profile = getattr(_local, "profile", None), self
+        memory.reset_peak()
+        self._start = memory.live_bytes()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.peak = memory.peak_bytes() - self._start
+        _local.profile = self._outer
+
+    def count(self, node: Node, arrays: Sequence[np.ndarray | None]) -> None:
+        """Add one run of forward (with `arrays`) to the counts."""
+        node.flops = node.op.flops(*[None if a is None else a.shape for a in arrays], **node.attrs)
+        self.flops += node.flops
+        self.saved_bytes += sum(kept.nbytes for kept, _, _ in node._saved or () if isinstance(kept, np.ndarray))
+
+    def count_backward(self, node: Node) -> None:
+        """Each wanted gradient of a compute-bound op is about one forward's work."""
+        if node.op.cost == "compute":
+            self.flops += node.flops * sum(node.needs)
+
+
+def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
+    """Run `op` and record it if a gradient can be asked for. Returns a Tensor, or a tuple of them for an op with several outputs."""
+    arrays = [None if v is None else v.array for v in inputs]
+    op.check(arrays, attrs)
+    recording = op.differentiable and is_grad_enabled()
+    needs = [recording and v is not None and v.requires_grad for v in inputs]
+    node = Node(op, needs, attrs, inputs)
+    out = op.forward(node, *arrays, **attrs)
+    several = isinstance(out, tuple)
+    outs = out if several else (out,)
+    counter = getattr(_local, "profile", None)
+    if counter is not None:
+        counter.count(node, arrays)
+    record = any(needs)
+    make = Variable.tensor_class
+    results = []
+    for i, a in enumerate(outs):
+        v = make.__new__(make)
+        Variable.__init__(v, a, record and a.dtype.kind == "f")
+        if v.requires_grad:
+            v.node, v.index = node, i
+        for u in inputs:  # a view shares its base's version cell, so that writes through either are seen
+            if u is not None and a.base is not None and (a.base is u.array or a.base is u.array.base):
+                v.version = u.version
+        results.append(v)
+    node._inputs = ()
+    if record:
+        node.number = next(_number)
+        node.outputs = [(a.shape, a.dtype) for a in outs]
+        node.edges = [
+            None if v is None or not n else (v.node, v.index) if v.node is not None else (v, 0)
+            for v, n in zip(inputs, needs, strict=True)
+        ]
+        for j, (kept, cell, _) in enumerate(node._saved or ()):  # an output that was saved is guarded by its own cell
+            if cell is None:
+                for v in results:
+                    if kept is v.array:
+                        node._saved[j] = (kept, v.version, v.version[0])  # type: ignore[index]
+    return tuple(results) if several else results[0]
+
+
+class _Sum:
+    """A gradient being summed: the first term is borrowed, the second makes a buffer of our own, further ones are added in place."""
+
+    __slots__ = ("array", "owned")
+
+    def __init__(self) -> None:
+        self.array: np.ndarray | None = None
+        self.owned = False
+
+    def add(self, g: np.ndarray, owned: bool) -> None:
+        if self.array is None:
+            self.array, self.owned = g, owned
+        elif self.owned:
+            backend.add_(self.array, g)
+        else:
+            self.array, self.owned = backend.binary("add", self.array, g), True
+
+    def take(self) -> np.ndarray:
+        """The sum as a C-contiguous array that nothing else refers to."""
+        assert self.array is not None
+        return self.array if self.owned and self.array.flags.c_contiguous else backend.copy(self.array)
+
+
+def _plan(roots: Sequence[Node], targets: set[tuple[int, int]] | None) -> tuple[dict[Node, list[bool]], dict[Variable, int]]:
+    """Nodes that must run, with the inputs whose gradient they owe, and for each leaf the number of contributions that will come."""
+    nodes, stack = set(roots), list(roots)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge is not None and isinstance(edge[0], Node) and edge[0] not in nodes:
+                nodes.add(edge[0])
+                stack.append(edge[0])
+    wanted: dict[Node, list[bool]] = {}
+    pending: dict[Variable, int] = {}
+    for node in sorted(nodes, key=lambda n: n.number):
+        needs = []
+        for edge in node.edges:
+            if edge is None:
+                needs.append(False)
+            elif targets is None or (id(edge[0]), edge[1]) in targets:
+                needs.append(True)
+            else:
+                needs.append(isinstance(edge[0], Node) and any(wanted.get(edge[0], ())))
+            if needs[-1] and edge is not None and isinstance(edge[0], Variable):
+                pending[edge[0]] = pending.get(edge[0], 0) + 1
+        wanted[node] = needs
+    return wanted, pending
+
+
+def _run(
+    outputs: Sequence[Variable],
+    grads: Sequence[np.ndarray],
+    retain_graph: bool,
+    inputs: Sequence[Variable] | None,
+) -> list[np.ndarray | None]:
+    """Walk the graph from `outputs`. With `inputs`, return their gradients; without, add to the `.grad` of every leaf."""
+    keys = [(id(v.node), v.index) if v.node is not None else (id(v), 0) for v in inputs or ()]
+    targets = set(keys) if inputs is not None else None
+    caught: dict[tuple[int, int], _Sum] = {k: _Sum() for k in keys}
+    for v in outputs:
+        if v.node is not None and v.node._saved is None:
+            _ = v.node.saved  # raises
+    wanted, pending = _plan([v.node for v in outputs if v.node is not None], targets)
+    sums: dict[tuple[int, int], _Sum] = {}
+    leaf_sums: dict[Variable, _Sum] = {}
+    heap: list[tuple[int, Node]] = []
+    queued: set[Node] = set()
+
+    def finish(leaf: Variable) -> None:
+        total = leaf_sums.pop(leaf, None)
+        if total is None or total.array is None:
+            return
+        grad = _through_hooks(leaf.hooks, total)
+        if targets is None:
+            _accumulate(leaf, grad)
+        elif (id(leaf), 0) in caught:
+            caught[id(leaf), 0] = grad
+
+    def send(target: Node | Variable, index: int, g: np.ndarray | None, owned: bool, counted: bool = True) -> None:
+        if isinstance(target, Variable):
+            if g is not None:
+                leaf_sums.setdefault(target, _Sum()).add(g, owned)
+            if counted:
+                pending[target] -= 1
+            if not pending.get(target):
+                finish(target)
+        elif g is not None:
+            sums.setdefault((id(target), index), _Sum()).add(g, owned)
+            if target not in queued:
+                queued.add(target)
+                heapq.heappush(heap, (-target.number, target))
+
+    for v, g in zip(outputs, grads, strict=True):
+        send(v.node if v.node is not None else v, v.index, g, False, counted=False)
+    while heap:
+        node = heapq.heappop(heap)[1]
+        incoming = []
+        for i, (shape, dtype) in enumerate(node.outputs):
+            total = sums.pop((id(node), i), None)
+            if total is not None:
+                total = _through_hooks((node.hooks or {}).get(i), total)
+                if (id(node), i) in caught:
+                    caught[id(node), i] = total
+            # an output that nothing used: its gradient is zero
+            incoming.append(total.array if total is not None else backend.full(shape, 0, dtype))
+        node_needs, node.needs = node.needs, wanted[node]
+        if any(node.needs):
+            counter = getattr(_local, "profile", None)
+            if counter is not None:
+                counter.count_backward(node)
+            _ = node.saved  # raises if freed or written to
+            results = node.op.backward(node, *incoming)
+            results = results if isinstance(results, (tuple, list)) else (results,)
+            for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
+                if edge is not None and wanted[node][i]:
+                    fresh = g is not None and not any(np.may_share_memory(g, d) for d in incoming)
+                    fresh = fresh and sum(g is r for r in results) == 1
+                    send(edge[0], edge[1], g, fresh)
+        node.needs = node_needs
+        if not retain_graph:
+            node.release()
+    return [caught[k].take() if caught[k].array is not None else None for k in keys]
+
+
+def _through_hooks(hooks: list[Callable] | None, total: _Sum) -> _Sum:
+    for hook in hooks or ():
+        result = hook(Variable.tensor_class(total.array))
+        if result is not None:
+            total.array, total.owned = result.array, False
+    return total
+
+
+def _accumulate(leaf: Variable, grad: _Sum) -> None:
+    if leaf.grad is None:
+        leaf.grad = Variable.tensor_class(grad.take())
+    else:
+        backend.add_(leaf.grad.array, grad.array)
+    for hook in leaf.accumulate_hooks or ():
+        hook(leaf)
+
+
+def _first_grads(outputs: Sequence[Variable], grads: Sequence[Any]) -> list[np.ndarray]:
+    arrays = []
+    for v, g in zip(outputs, grads, strict=True):
+        if not v.requires_grad:
+            raise RuntimeError("backward needs an output that requires grad, and this one does not: no leaf that requires grad led to it")
+        if g is None:
+            if v.array.size != 1:
+                raise RuntimeError(
+                    f"grad can be implicitly created only for scalar outputs, got shape {v.array.shape}; "
+                    "pass gradient= of that shape, or reduce the output first"
+                )
+            arrays.append(backend.full(v.array.shape, 1, v.array.dtype))
+            continue
+        a = g.array if isinstance(g, Variable) else np.asarray(g, v.array.dtype)
+        if a.shape != v.array.shape:
+            raise RuntimeError(f"gradient must have the shape of its output, {v.array.shape}, got {a.shape}")
+        arrays.append(a if a.dtype == v.array.dtype else backend.copy(a, v.array.dtype))
+    return arrays
+
+
+def _refuse_second_order(create_graph: bool) -> None:
+    if create_graph:
+        raise NotImplementedError("tinyllm computes first-order gradients only: create_graph=True is not supported")
+
+
+def backward(
+    tensors: Variable | Sequence[Variable],
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> None:
+    """Add the gradients of `tensors` to the `.grad` of every leaf that led to them (torch.autograd.backward)."""
+    _refuse_second_order(create_graph)
+    outputs = [tensors] if isinstance(tensors, Variable) else list(tensors)
+    seeds = [grad_tensors] if isinstance(tensors, Variable) else list(grad_tensors or [None] * len(outputs))
+    _run(outputs, _first_grads(outputs, seeds), bool(retain_graph), None)
+
+
+def grad(
+    outputs: Variable | Sequence[Variable],
+    inputs: Variable | Sequence[Variable],
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+) -> tuple:
+    """Gradients of `outputs` with respect to `inputs`, leaves or not, touching no `.grad` (torch.autograd.grad).
+
+    Only what leads to `inputs` is computed: asking for a Linear's input and weight gradients in two calls splits its work in two.
+    """
+    _refuse_second_order(create_graph)
+    outs = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    ins = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    if grad_outputs is None:
+        seeds: Iterable = [None] * len(outs)
+    else:
+        seeds = [grad_outputs] if isinstance(outputs, Variable) else grad_outputs
+    for i, v in enumerate(ins):
+        if not v.requires_grad:
+            raise RuntimeError(f"input {i} does not require grad; set requires_grad=True before the forward pass")
+    results = _run(outs, _first_grads(outs, list(seeds)), bool(retain_graph), ins)
+    for i, r in enumerate(results):
+        if r is None and not allow_unused:
+            raise RuntimeError(
+                f"input {i} was not used to compute the outputs; pass allow_unused=True to get None for it, or leave it out"
+            )
+    return tuple(None if r is None else Variable.tensor_class(r) for r in results)

@@ -1,0 +1,640 @@
+"""Elementwise ops: one number in, one number out, with broadcasting where there are two inputs.
+
+Legend: x, a, b inputs; y output; dy its gradient. The arithmetic of every op here is one entry in the backend's table of that name, so a new
+function is a class of three lines and an entry there.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import backend
+from ..op import Draw, Op, Sample, broadcast
+
+ACTIVATIONS = ("sigmoid", "relu", "gelu", "gelu_tanh", "silu")
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def unbroadcast(g: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Sum `g` over the axes that broadcasting to its shape had stretched: the gradient of an input of `shape`."""
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    axes = tuple(range(extra)) + tuple(i + extra for i, s in enumerate(shape) if s == 1 and g.shape[i + extra] != 1)
+    return backend.reduce("sum", g, axes, keepdims=True).reshape(shape)
+
+
+class Unary(Op, abstract=True):
+    """y = f(x), f the backend's `unary` of the class's name in snake case."""
+
+    kinds = "f"
+    kernel: ClassVar[str]
+    domain: ClassVar[tuple[float, float]] = (-2.0, 2.0)
+    avoid: ClassVar[tuple[float, ...]] = ()  # kinks and poles
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.kernel = _snake(cls.__name__)
+
+    @classmethod
+    def shape(cls, x, **attrs):
+        return x
+
+    @staticmethod
+    def forward(ctx, x):
+        y = backend.unary(ctx.op.kernel, x)
+        needs = backend.GRAD_NEEDS.get(ctx.op.kernel, "")
+        ctx.save(x if "x" in needs else None, y if "y" in needs else None)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        return backend.unary_grad(ctx.op.kernel, dy, *ctx.saved)
+
+    @classmethod
+    def samples(cls, draw: Draw) -> Sample:
+        return Sample((draw.array(draw.shape(), *cls.domain, avoid=cls.avoid),))
+
+    @classmethod
+    def errors(cls, draw: Draw) -> list[Sample]:
+        return [Sample((draw.ints((2,), 0, 3),))] if cls.kinds == "f" else [Sample((draw.array((2,)), draw.array((2,))))]
+
+
+class Neg(Unary):
+    """y = -x.    dx = -dy."""
+
+    kinds = "n"
+    oracle = "torch.neg"
+
+
+class Abs(Unary):
+    """y = |x|.    dx = dy * sign(x)."""
+
+    kinds = "n"
+    oracle, avoid = "torch.abs", (0.0,)
+
+
+class Sign(Unary):
+    """y = sign(x).    dx = 0."""
+
+    kinds = "n"
+    oracle, avoid = "torch.sign", (0.0,)
+
+
+class Exp(Unary):
+    """y = e^x.    dx = dy * y."""
+
+    oracle = "torch.exp"
+
+
+class Expm1(Unary):
+    """y = e^x - 1.    dx = dy * (y + 1)."""
+
+    oracle = "torch.expm1"
+
+
+class Log(Unary):
+    """y = ln x.    dx = dy / x."""
+
+    oracle, domain = "torch.log", (0.1, 4.0)
+
+
+class Log1p(Unary):
+    """y = ln(1 + x).    dx = dy / (1 + x)."""
+
+    oracle, domain = "torch.log1p", (-0.8, 4.0)
+
+
+class Log2(Unary):
+    """y = log2 x.    dx = dy / (x ln 2)."""
+
+    oracle, domain = "torch.log2", (0.1, 4.0)
+
+
+class Sqrt(Unary):
+    """y = sqrt(x).    dx = dy / (2y)."""
+
+    oracle, domain = "torch.sqrt", (0.1, 4.0)
+
+
+class Rsqrt(Unary):
+    """y = 1/sqrt(x).    dx = -dy * y^3 / 2."""
+
+    oracle, domain = "torch.rsqrt", (0.1, 4.0)
+
+
+class Reciprocal(Unary):
+    """y = 1/x.    dx = -dy * y^2."""
+
+    oracle, domain = "torch.reciprocal", (0.3, 4.0)
+
+
+class Square(Unary):
+    """y = x^2.    dx = 2 dy * x."""
+
+    kinds = "n"
+    oracle = "torch.square"
+
+
+class Sin(Unary):
+    """y = sin x.    dx = dy * cos x."""
+
+    oracle = "torch.sin"
+
+
+class Cos(Unary):
+    """y = cos x.    dx = -dy * sin x."""
+
+    oracle = "torch.cos"
+
+
+class Tan(Unary):
+    """y = tan x.    dx = dy * (1 + y^2)."""
+
+    oracle, domain = "torch.tan", (-1.2, 1.2)
+
+
+class Tanh(Unary):
+    """y = tanh x.    dx = dy * (1 - y^2)."""
+
+    oracle = "torch.tanh"
+
+
+class Sinh(Unary):
+    """y = sinh x.    dx = dy * cosh x."""
+
+    oracle = "torch.sinh"
+
+
+class Cosh(Unary):
+    """y = cosh x.    dx = dy * sinh x."""
+
+    oracle = "torch.cosh"
+
+
+class Asin(Unary):
+    """y = arcsin x.    dx = dy / sqrt(1 - x^2)."""
+
+    oracle, domain = "torch.asin", (-0.8, 0.8)
+
+
+class Acos(Unary):
+    """y = arccos x.    dx = -dy / sqrt(1 - x^2)."""
+
+    oracle, domain = "torch.acos", (-0.8, 0.8)
+
+
+class Atan(Unary):
+    """y = arctan x.    dx = dy / (1 + x^2)."""
+
+    oracle = "torch.atan"
+
+
+class Erf(Unary):
+    """y = 2/sqrt(pi) * integral of e^(-t^2) from 0 to x.    dx = dy * 2/sqrt(pi) * e^(-x^2)."""
+
+    oracle = "torch.erf"
+
+
+class Sigmoid(Unary):
+    """y = 1 / (1 + e^-x).    dx = dy * y * (1 - y)."""
+
+    oracle = "torch.sigmoid"
+
+
+class Relu(Unary):
+    """y = max(x, 0).    dx = dy where x > 0."""
+
+    oracle, avoid = "torch.relu", (0.0,)
+
+
+class Gelu(Unary):
+    """y = x * Phi(x), Phi(x) = (1 + erf(x/sqrt 2))/2 (Hendrycks 2016).    dx = dy * (Phi(x) + x phi(x))."""
+
+    oracle = "torch.nn.functional.gelu"
+
+
+class GeluTanh(Unary):
+    """y = x/2 * (1 + tanh(u)), u = sqrt(2/pi) (x + 0.044715 x^3).    dx = dy * ((1 + t)/2 + x/2 (1 - t^2) u'), t = tanh(u)."""
+
+    @staticmethod
+    def oracle(torch, x):
+        return torch.nn.functional.gelu(x, approximate="tanh")
+
+
+class Silu(Unary):
+    """y = x * sigmoid(x).    dx = dy * s * (1 + x (1 - s)), s = sigmoid(x)."""
+
+    oracle = "torch.nn.functional.silu"
+
+
+class Softplus(Unary):
+    """y = ln(1 + e^x).    dx = dy * sigmoid(x)."""
+
+    oracle = "torch.nn.functional.softplus"
+
+
+class Mish(Unary):
+    """y = x * tanh(softplus(x)).    dx = dy * (t + x (1 - t^2) sigmoid(x)), t = tanh(softplus(x))."""
+
+    oracle = "torch.nn.functional.mish"
+
+
+class Elu(Unary):
+    """y = x for x > 0, else e^x - 1.    dx = dy for x > 0, else dy * (y + 1)."""
+
+    oracle, avoid = "torch.nn.functional.elu", (0.0,)
+
+
+class LeakyRelu(Unary):
+    """y = x for x > 0, else x/100.    dx = dy for x > 0, else dy/100."""
+
+    oracle, avoid = "torch.nn.functional.leaky_relu", (0.0,)
+
+
+class Relu6(Unary):
+    """y = min(max(x, 0), 6).    dx = dy where 0 < x < 6."""
+
+    oracle, avoid, domain = "torch.nn.functional.relu6", (0.0, 6.0), (-2.0, 8.0)
+
+
+class Hardswish(Unary):
+    """y = x * min(max(x + 3, 0), 6) / 6.    dx = dy * (0 below -3, 1 above 3, else (2x + 3)/6)."""
+
+    oracle, avoid, domain = "torch.nn.functional.hardswish", (-3.0, 3.0), (-5.0, 5.0)
+
+
+class Hardsigmoid(Unary):
+    """y = min(max(x + 3, 0), 6) / 6.    dx = dy/6 where -3 < x < 3."""
+
+    oracle, avoid, domain = "torch.nn.functional.hardsigmoid", (-3.0, 3.0), (-5.0, 5.0)
+
+
+class Step(Unary, abstract=True):
+    """Piecewise constant functions: their gradient is zero wherever it exists."""
+
+    domain = (-4.0, 4.0)
+    avoid = tuple(i / 2 for i in range(-8, 9))
+
+    @staticmethod
+    def backward(ctx, dy):
+        return backend.full(dy.shape, 0, dy.dtype)
+
+
+class Floor(Step):
+    """y = largest integer <= x.    dx = 0."""
+
+    oracle = "torch.floor"
+
+
+class Ceil(Step):
+    """y = smallest integer >= x.    dx = 0."""
+
+    oracle = "torch.ceil"
+
+
+class Round(Step):
+    """y = nearest integer, ties to the even one.    dx = 0."""
+
+    oracle = "torch.round"
+
+
+class Trunc(Step):
+    """y = x rounded towards 0.    dx = 0."""
+
+    oracle = "torch.trunc"
+
+
+class Predicate(Unary, abstract=True):
+    """Functions to bool."""
+
+    kinds, differentiable = "n", False
+
+
+class LogicalNot(Predicate):
+    """y = (x == 0)."""
+
+    oracle = "torch.logical_not"
+
+
+class Isnan(Predicate):
+    """y = x is not a number."""
+
+    oracle = "torch.isnan"
+
+
+class Isinf(Predicate):
+    """y = x is +inf or -inf."""
+
+    oracle = "torch.isinf"
+
+
+class Isfinite(Predicate):
+    """y = x is neither infinite nor NaN."""
+
+    oracle = "torch.isfinite"
+
+
+class Binary(Op, abstract=True):
+    """y = f(a, b) with broadcasting, f the backend's `binary` of the class's name in snake case."""
+
+    kinds = "nn"
+    kernel: ClassVar[str]
+
+    def __init_subclass__(cls, **kwargs: Any):
+        super().__init_subclass__(**kwargs)
+        cls.kernel = _snake(cls.__name__)
+
+    @classmethod
+    def shape(cls, a, b):
+        return broadcast(cls.__name__, a=a, b=b)
+
+    @staticmethod
+    def forward(ctx, a, b):
+        return backend.binary(ctx.op.kernel, a, b)
+
+    @classmethod
+    def samples(cls, draw: Draw) -> Sample:
+        shape = draw.shape()
+        a, b = draw.choice([(shape, draw.part_of(shape)), (draw.part_of(shape), shape), (shape, shape)])
+        return Sample((draw.array(a), draw.array(b, 0.5, 2.0)))
+
+    @classmethod
+    def errors(cls, draw: Draw) -> list[Sample]:
+        return [Sample((draw.array((2, 3)), draw.array((2, 4)))), Sample((draw.array((3,)), draw.ints((3,), 0, 3)))]
+
+
+class Add(Binary):
+    """y = a + b.    da = dy, db = dy (summed over broadcast axes, here and below)."""
+
+    oracle = "torch.add"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.shapes = a.shape, b.shape
+        return backend.binary("add", a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        return [unbroadcast(dy, s) if n else None for s, n in zip(ctx.shapes, ctx.needs, strict=True)]
+
+
+class Sub(Binary):
+    """y = a - b.    da = dy, db = -dy."""
+
+    oracle = "torch.sub"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.shapes = a.shape, b.shape
+        return backend.binary("sub", a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        da = unbroadcast(dy, ctx.shapes[0]) if ctx.needs[0] else None
+        return da, backend.unary("neg", unbroadcast(dy, ctx.shapes[1])) if ctx.needs[1] else None
+
+
+class Mul(Binary):
+    """y = a * b.    da = dy * b, db = dy * a."""
+
+    oracle = "torch.mul"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save(a, b)
+        return backend.binary("mul", a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b = ctx.saved
+        da = unbroadcast(backend.binary("mul", dy, b), a.shape) if ctx.needs[0] else None
+        return da, unbroadcast(backend.binary("mul", dy, a), b.shape) if ctx.needs[1] else None
+
+
+class Div(Binary):
+    """y = a / b.    da = dy / b, db = -dy * a / b^2."""
+
+    oracle = "torch.div"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save(a, b)
+        return backend.binary("div", a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b = ctx.saved
+        q = backend.binary("div", dy, b)
+        da = unbroadcast(q, a.shape) if ctx.needs[0] else None
+        if not ctx.needs[1]:
+            return da, None
+        db = backend.binary("mul", q, backend.binary("div", a, b))
+        return da, backend.unary("neg", unbroadcast(db, b.shape))
+
+
+class Pow(Binary):
+    """y = a^b.    da = dy * b * a^(b-1), db = dy * y * ln a (0 where a = 0)."""
+
+    oracle = "torch.pow"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        y = backend.binary("pow", a, b)
+        ctx.save(a, b, y)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b, y = ctx.saved
+        one, zero = np.ones((), a.dtype), np.zeros((), a.dtype)
+        da = db = None
+        if ctx.needs[0]:
+            slope = backend.binary("mul", b, backend.binary("pow", a, backend.binary("sub", b, one)))
+            slope = backend.where(backend.binary("eq", b, zero), zero, slope)
+            da = unbroadcast(backend.binary("mul", dy, slope), a.shape)
+        if ctx.needs[1]:
+            log = backend.unary("log", backend.where(backend.binary("eq", a, zero), one, a))
+            db = unbroadcast(backend.binary("mul", dy, backend.binary("mul", y, log)), b.shape)
+        return da, db
+
+    @classmethod
+    def samples(cls, draw: Draw) -> Sample:
+        shape = draw.shape()
+        return Sample((draw.array(shape, 0.2, 2.0), draw.array(draw.part_of(shape), -2.0, 2.0)))
+
+
+class Choice(Binary, abstract=True):
+    """Ops that pass one of their inputs on; where both are equal each gets half of the gradient."""
+
+    takes_a: ClassVar[str]
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save(a, b)
+        return backend.binary(ctx.op.kernel, a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b = ctx.saved
+        half = backend.binary("mul", dy, np.asarray(0.5, dy.dtype))
+        zero = np.zeros((), dy.dtype)
+        half = backend.where(backend.binary("eq", a, b), half, zero)
+        grads = []
+        for x, other, need in ((a, b, ctx.needs[0]), (b, a, ctx.needs[1])):
+            if need:
+                won = backend.where(backend.binary(ctx.op.takes_a, x, other), dy, half)
+                grads.append(unbroadcast(won, x.shape))
+            else:
+                grads.append(None)
+        return grads
+
+    @classmethod
+    def samples(cls, draw: Draw) -> Sample:
+        shape = draw.shape()
+        both = draw.distinct((2, *shape))
+        return Sample((both[0], both[1]))
+
+
+class Maximum(Choice):
+    """y = max(a, b).    da = dy where a > b, dy/2 where equal; db likewise. NaN wins."""
+
+    oracle, takes_a = "torch.maximum", "gt"
+
+
+class Minimum(Choice):
+    """y = min(a, b).    da = dy where a < b, dy/2 where equal; db likewise. NaN wins."""
+
+    oracle, takes_a = "torch.minimum", "lt"
+
+
+class Atan2(Binary):
+    """y = angle of the point (b, a).    da = dy * b / (a^2 + b^2), db = -dy * a / (a^2 + b^2)."""
+
+    kinds, oracle = "ff", "torch.atan2"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save(a, b)
+        return backend.binary("atan2", a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b = ctx.saved
+        q = backend.binary("div", dy, backend.binary("add", backend.unary("square", a), backend.unary("square", b)))
+        da = unbroadcast(backend.binary("mul", q, b), a.shape) if ctx.needs[0] else None
+        return da, backend.unary("neg", unbroadcast(backend.binary("mul", q, a), b.shape)) if ctx.needs[1] else None
+
+
+class Modulo(Binary, abstract=True):
+    """y = a - b * k for an integer k.    da = dy, db = -dy * k."""
+
+    quotient: ClassVar[str]
+
+    @staticmethod
+    def forward(ctx, a, b):
+        ctx.save(a, b)
+        return backend.binary(ctx.op.kernel, a, b)
+
+    @staticmethod
+    def backward(ctx, dy):
+        a, b = ctx.saved
+        da = unbroadcast(dy, a.shape) if ctx.needs[0] else None
+        if not ctx.needs[1]:
+            return da, None
+        k = backend.unary(ctx.op.quotient, backend.binary("div", a, b))
+        return da, backend.unary("neg", unbroadcast(backend.binary("mul", dy, k), b.shape))
+
+    @classmethod
+    def samples(cls, draw: Draw) -> Sample:
+        shape = draw.shape()
+        return Sample((draw.array(shape, 3.1, 3.9), draw.array(draw.part_of(shape), 1.1, 1.5)))
+
+
+class Remainder(Modulo):
+    """y = a - b * floor(a / b): the sign of b.    da = dy, db = -dy * floor(a / b)."""
+
+    oracle, quotient = "torch.remainder", "floor"
+
+
+class Fmod(Modulo):
+    """y = a - b * trunc(a / b): the sign of a.    da = dy, db = -dy * trunc(a / b)."""
+
+    oracle, quotient = "torch.fmod", "trunc"
+
+
+class FloorDivide(Binary):
+    """y = floor(a / b). No gradient, as in PyTorch."""
+
+    differentiable, oracle = False, "torch.floor_divide"
+
+
+class Comparison(Binary, abstract=True):
+    """Functions of two numbers to bool."""
+
+    differentiable = False
+
+    @classmethod
+    def samples(cls, draw: Draw) -> Sample:
+        shape = draw.shape()
+        return Sample((draw.ints(shape, -1, 2), draw.ints(draw.part_of(shape), -1, 2)))
+
+
+class Eq(Comparison):
+    """y = (a == b)."""
+
+    oracle = "torch.eq"
+
+
+class Ne(Comparison):
+    """y = (a != b)."""
+
+    oracle = "torch.ne"
+
+
+class Lt(Comparison):
+    """y = (a < b)."""
+
+    oracle = "torch.lt"
+
+
+class Le(Comparison):
+    """y = (a <= b)."""
+
+    oracle = "torch.le"
+
+
+class Gt(Comparison):
+    """y = (a > b)."""
+
+    oracle = "torch.gt"
+
+
+class Ge(Comparison):
+    """y = (a >= b)."""
+
+    oracle = "torch.ge"
+
+
+class LogicalAnd(Comparison):
+    """y = (a != 0) and (b != 0)."""
+
+    oracle = "torch.logical_and"
+
+
+class LogicalOr(Comparison):
+    """y = (a != 0) or (b != 0)."""
+
+    oracle = "torch.logical_or"
+
+
+class LogicalXor(Comparison):
+    """y = (a != 0) is not (b != 0)."""
+
+    oracle = "torch.logical_xor"

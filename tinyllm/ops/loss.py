@@ -1,0 +1,70 @@
+"""Cross-entropy between logits and class numbers, fused so that probabilities are never stored.
+
+Legend: logits (N, C); targets (N,) integers; weight (C,) of the logits' dtype, a constant, or None; loss (N,), one number a row (reduction="none" in PyTorch).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import backend
+from ..op import Draw, Op, Sample, shape_error
+
+
+class CrossEntropy(Op):
+    """loss = (1-s) w[t] (lse - z[t]) + s/C sum_c w[c] (lse - z[c]), z logits, s label_smoothing, lse = ln sum e^z; 0 where t = ignore_index.
+
+    With g = dloss, p = e^(z - lse) and q[c] = (1-s) w[t] [c = t] + s/C w[c]:    dlogits[c] = g * (p[c] * sum(q) - q[c]).
+    """
+
+    kinds = "fi"
+
+    @staticmethod
+    def oracle(torch, logits, targets, *, weight=None, ignore_index, label_smoothing):
+        return torch.nn.functional.cross_entropy(
+            logits, targets, weight, ignore_index=ignore_index, reduction="none", label_smoothing=label_smoothing
+        )
+
+    @staticmethod
+    def shape(logits, targets, *, weight=None, ignore_index, label_smoothing):
+        if len(logits) != 2 or targets != logits[:1]:
+            rule = "logits must have two axes, and targets one element per row"
+            raise shape_error("CrossEntropy", rule, logits=(logits, "N C"), targets=(targets, "N"))
+        if weight is not None and weight.shape != logits[1:]:
+            raise shape_error("CrossEntropy", "weight needs one element per class", logits=(logits, "N C"), weight=(weight.shape, "C"))
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"CrossEntropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
+        return targets
+
+    @classmethod
+    def flops(cls, logits, *rest, **attrs):
+        return 4 * logits[0] * logits[1]
+
+    @staticmethod
+    def forward(ctx, logits, targets, *, weight=None, ignore_index, label_smoothing):
+        targets = targets if targets.dtype == np.int64 else backend.copy(targets, np.dtype(np.int64))
+        real = targets[targets != ignore_index]
+        if real.size and (real.min() < 0 or real.max() >= logits.shape[1]):
+            bad = real[(real < 0) | (real >= logits.shape[1])][0]
+            raise IndexError(f"CrossEntropy: target {bad} is out of bounds for {logits.shape[1]} classes (ignore_index is {ignore_index})")
+        loss, lse = backend.cross_entropy(logits, targets, weight, ignore_index, label_smoothing)
+        ctx.save(logits, targets, lse)
+        return loss
+
+    @staticmethod
+    def backward(ctx, dloss):
+        a = ctx.attrs
+        return backend.cross_entropy_grad(dloss, *ctx.saved, a.get("weight"), a["ignore_index"], a["label_smoothing"]), None
+
+    @staticmethod
+    def samples(draw: Draw) -> Sample:
+        n, c = draw.integer(0, 6), draw.integer(1, 7)
+        attrs = {"weight": draw.choice([None, draw.array((c,), 0.5, 2.0)]), "label_smoothing": draw.choice([0.0, 0.1])}
+        attrs["ignore_index"] = draw.choice([-100, 0])
+        return Sample((draw.array((n, c), -4.0, 4.0), draw.ints((n,), 0, c)), attrs)
+
+    @staticmethod
+    def errors(draw: Draw) -> list[Sample]:
+        z, t, ok = draw.array((2, 3)), draw.ints((2,), 0, 3), {"ignore_index": -100, "label_smoothing": 0.0}
+        bad = [Sample(a, ok) for a in ((z, t + 3), (z, t - 4), (z[0], t), (z, t[:1]), (z, z[0]))]
+        return [*bad, Sample((z, t), ok | {"label_smoothing": 1.5}), Sample((z, t), ok | {"weight": draw.array((2,))})]
