@@ -1,4 +1,4 @@
-"""The class of every code point in Unicode 18.0.0. Written by _unicode_generate.py; do not edit.
+"""The class of every code point in Unicode 18.0.0. Written by _unicode_generate.py.
 
 STAGE2[STAGE1[point >> 7] << 7 | point & 127] is one of the numbers below: the general categories
 that split patterns name (M and N whole), White_Space, and the rest.

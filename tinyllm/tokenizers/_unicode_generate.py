@@ -67,7 +67,7 @@ def render() -> str:
         raise SystemExit("the description of the regex package does not name its Unicode version")
     stage1, stage2 = two_stage(classify())
     names = "\n".join(f"{name} = {number}" for number, (name, _) in enumerate(CLASSES))
-    return f'''"""The class of every code point in Unicode {found[1]}. Written by _unicode_generate.py; do not edit.
+    return f'''"""The class of every code point in Unicode {found[1]}. Written by _unicode_generate.py.
 
 STAGE2[STAGE1[point >> 7] << 7 | point & 127] is one of the numbers below: the general categories
 that split patterns name (M and N whole), White_Space, and the rest.
