@@ -1,0 +1,85 @@
+"""Transformer blocks composed of an attention, an MLP and two norms, whichever they are.
+
+Legend: B batch, T tokens, d d_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import ops
+from .._tensor import Tensor
+from ..autograd import apply
+from . import functional as F
+from .attention import Attention
+from .cache import LayerCache
+from .layers import Dropout, Linear
+from .masks import Mask
+from .module import Module
+from .positions import Where
+
+
+class MLP(Module):
+    """down(activation(up(x))): (..., d) -> (..., d_hidden) -> (..., d). `d_hidden` is 4 d unless given."""
+
+    def __init__(
+        self,
+        d_model: int,
+        d_hidden: int | None = None,
+        activation: Callable[[Tensor], Tensor] = F.gelu,
+        bias: bool = True,
+    ):
+        super().__init__()
+        d_hidden = 4 * d_model if d_hidden is None else d_hidden
+        self.up = Linear(d_model, d_hidden, bias)
+        self.down = Linear(d_hidden, d_model, bias)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d) -> (..., d)."""
+        return self.down(self.activation(self.up(x)))
+
+
+class GatedMLP(Module):
+    """down(act(gate(x)) * up(x)), SwiGLU and its kin (Shazeer 2020).
+
+    `gate_up.weight` is (2 d_hidden, d): the gate's rows, then the up-projection's. act: sigmoid, relu,
+    gelu, gelu_tanh or silu.
+    """
+
+    def __init__(self, d_model: int, d_hidden: int, act: str = "silu", bias: bool = False):
+        super().__init__()
+        self.gate_up = Linear(d_model, 2 * d_hidden, bias)
+        self.down = Linear(d_hidden, d_model, bias)
+        self.d_hidden, self.act = d_hidden, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., d) -> (..., d)."""
+        gate, up = self.gate_up(x).split(self.d_hidden, -1)
+        return self.down(apply(ops.Gated, gate, up, act=self.act))
+
+    def extra_repr(self) -> str:
+        """The gate's activation."""
+        return f"act={self.act!r}"
+
+
+class Block(Module):
+    """Pre-norm: x + attn(ln_1(x)), then x + mlp(ln_2(x)), with dropout on each branch (GPT-2, LLaMA; Xiong
+    et al. 2020).
+    """
+
+    def __init__(self, ln_1: Module, attn: Attention, ln_2: Module, mlp: Module, dropout: float = 0.0):
+        super().__init__()
+        self.ln_1, self.attn, self.ln_2, self.mlp = ln_1, attn, ln_2, mlp
+        self.drop_1, self.drop_2 = Dropout(dropout), Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Mask | None = None,
+        where: Where | None = None,
+        cache: LayerCache | None = None,
+    ) -> Tensor:
+        """(B, T, d) -> (B, T, d)."""
+        x = x + self.drop_1(self.attn(self.ln_1(x), mask=mask, where=where, cache=cache))
+        return x + self.drop_2(self.mlp(self.ln_2(x)))
