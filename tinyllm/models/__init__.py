@@ -1,0 +1,5 @@
+"""Models, one file each."""
+
+from .gpt import GPT, GPTConfig, preset
+
+__all__ = ["GPT", "GPTConfig", "preset"]
