@@ -19,6 +19,7 @@ from tinyllm.backend.reference.attention import attention, attention_grad
 from tinyllm.backend.reference.elementwise import (
     GRAD_NEEDS,
     add_,
+    assign,
     binary,
     copy,
     empty,
@@ -58,6 +59,7 @@ __all__ = [
     "GRAD_NEEDS",
     "adam_",
     "add_",
+    "assign",
     "attention",
     "attention_grad",
     "binary",

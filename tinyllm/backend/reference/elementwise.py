@@ -264,6 +264,12 @@ def add_(dst: Array, src: Array) -> Array:
     return dst
 
 
+def assign(dst: Array, src: Array) -> Array:
+    """dst[...] = src in place, same shape and dtype, dst a view with any strides; returns dst."""
+    dst[...] = src
+    return dst
+
+
 @exact
 def gated(act: str, gate: Array, up: Array) -> Array:
     """act(gate) * up, same shapes: the gated linear units of Shazeer 2020 (arXiv:2002.05202).
