@@ -6,7 +6,7 @@ Importing it does nothing: names are looked up when they are first used, so `imp
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.1.0"
+from ._version import __version__ as __version__
 
 _HOMES = {
     "_tensor": "Tensor tensor from_numpy full zeros ones empty full_like zeros_like ones_like arange linspace eye rand randn randint "

@@ -446,8 +446,7 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """Views of consecutive parts along `dim`: of one size (the last may be smaller), or of the sizes given."""
-    a = axis_index("split", dim, tensor.array.ndim)
-    n = tensor.array.shape[a]
+    n = tensor.array.shape[axis_index("split", dim, tensor.array.ndim)]
     if isinstance(split_size_or_sections, int):
         step = split_size_or_sections
         if step <= 0:
@@ -455,13 +454,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
         sizes = [builtins.min(step, n - i) for i in range(0, n, step)] or [0]
     else:
         sizes = list(split_size_or_sections)
-        if builtins.sum(sizes) != n:
-            raise ShapeError(f"split: sizes {sizes} must add up to {n}, the size of axis {dim} of shape {tensor.array.shape}")
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(apply(ops.Slice, tensor, key=(slice(None),) * a + (slice(start, start + size),)))
-        start += size
-    return tuple(parts)
+    return apply(ops.Split, tensor, sizes=sizes, dim=dim)
 
 
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
@@ -472,8 +465,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """A view for each index along `dim`."""
-    a = axis_index("unbind", dim, input.array.ndim)
-    return tuple(apply(ops.Slice, input, key=(slice(None),) * a + (i,)) for i in range(input.array.shape[a]))
+    return tuple(squeeze(part, dim) for part in split(input, 1, dim)) if input.array.shape[dim] else ()
 
 
 def flip(input: Tensor, *dims: Any) -> Tensor:

@@ -8,7 +8,7 @@ from .loss import CrossEntropy
 from .reduce import All, Amax, Amin, Any, Argmax, Argmin, Cumsum, Mean, Prod, Sort, Sum
 from .rows import LayerNorm, LogSoftmax, Logsumexp, RmsNorm, Softmax
 from .select import Cast, Clamp, Dropout, Gated, Where
-from .shape import Cat, Diagonal, Expand, Flip, Pad, Permute, Reshape
+from .shape import Cat, Diagonal, Expand, Flip, Pad, Permute, Reshape, Split
 
 __all__ = [
     "Abs",
@@ -103,6 +103,7 @@ __all__ = [
     "Softplus",
     "Sort",
     "Sqrt",
+    "Split",
     "Square",
     "Sub",
     "Sum",

@@ -213,6 +213,41 @@ class Cat(Movement):
         return [Sample((x, draw.array((3, 2))), {"dim": 0}), Sample((x, x), {"dim": 2}), Sample((draw.array(()),), {"dim": 0})]
 
 
+class Split(Movement):
+    """y_i = consecutive parts of x along dim, of the sizes given: views.    dx = the dy_i one after another."""
+
+    @staticmethod
+    def oracle(torch, x, *, sizes, dim):
+        return torch.split(x, sizes, dim)
+
+    @staticmethod
+    def shape(x, *, sizes, dim):
+        axis = axis_index("Split", dim, len(x))
+        if not x or sum(sizes) != x[axis] or any(s < 0 for s in sizes):
+            raise shape_error("Split", f"sizes {list(sizes)} must be non-negative and add up to the size of axis {axis}", x=(x, "..."))
+        return [(*x[:axis], s, *x[axis + 1 :]) for s in sizes]
+
+    @staticmethod
+    def forward(ctx, x, *, sizes, dim):
+        return tuple(_pieces(x, axis_index("Split", dim, x.ndim), sizes))
+
+    @staticmethod
+    def backward(ctx, *dys):
+        return Cat.forward(ctx, *dys, dim=ctx.attrs["dim"])
+
+    @staticmethod
+    def samples(draw: Draw) -> Sample:
+        sizes = [draw.integer(0, 3) for _ in range(draw.integer(1, 3))]
+        shape = list(draw.shape(min_dims=1))
+        dim = draw.integer(-len(shape), len(shape) - 1)
+        shape[dim] = sum(sizes)
+        return Sample((draw.array(tuple(shape)),), {"sizes": sizes, "dim": dim})
+
+    @staticmethod
+    def errors(draw: Draw) -> list[Sample]:
+        return [Sample((draw.array((2, 3)),), {"sizes": s, "dim": d}) for s, d in (((1, 1), 1), ((4, -1), 1), ((2,), 2))]
+
+
 def _pieces(x, axis, sizes):
     starts = np.cumsum([0, *sizes])
     before = (slice(None),) * axis
