@@ -42,10 +42,9 @@ __attribute__((constructor)) static void choose(void) {
     tl_fill_generic_f32(&tables[GENERIC]);
     tl_fill_generic_f64(&tables[GENERIC]);
 #if defined(__x86_64__)
-    tl_fill_avx2_f32(&tables[AVX2]);
-    tl_fill_avx2_f64(&tables[AVX2]);
-    tl_fill_avx512_f32(&tables[AVX512]);
-    tl_fill_avx512_f64(&tables[AVX512]);
+    /* The fill functions are themselves compiled for their set. */
+    if (runs(AVX2)) tl_fill_avx2_f32(&tables[AVX2]), tl_fill_avx2_f64(&tables[AVX2]);
+    if (runs(AVX512)) tl_fill_avx512_f32(&tables[AVX512]), tl_fill_avx512_f64(&tables[AVX512]);
 #endif
     for (int set = 0; set < SETS; set++)
         if (runs(set)) active = set;
