@@ -284,6 +284,10 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
             wanted = " or ".join(map(repr, options))
             raise ConfigError(f"{name}: expected {wanted}, got {_describe(value)}{_nearest(value, options)}")
         return value
+    if isinstance(hint, types.UnionType):  # X | None
+        if value is None:
+            return None
+        (hint,) = set(typing.get_args(hint)) - {type(None)}
     if hint is float and type(value) is int:
         value = float(value)
     if type(value) is not hint:  # exactly: a bool is no int here

@@ -16,6 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from .. import backend
+from ..errors import ConfigError
 from ..random import Generator
 
 
@@ -46,7 +47,7 @@ class WindowSampler:
 
     def __init__(self, tokens: Tokens, length: int, seed: int = 0):
         if len(tokens) <= length:
-            raise ValueError(
+            raise ConfigError(
                 f"{len(tokens)} tokens are too few for windows of {length} and their targets: "
                 "a longer text or a shorter context is needed"
             )
@@ -64,9 +65,7 @@ class WindowSampler:
 
     def batch(self, step: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Windows first .. first + count - 1 of `step`: inputs and targets, (count, length) int64 each."""
-        rows = np.stack(
-            [self.tokens.read(int(start), self.length + 1) for start in self.starts(step, first, count)]
-        )
+        rows = np.stack([self.tokens.read(int(start), self.length + 1) for start in self.starts(step, first, count)])
         return rows[:, :-1], rows[:, 1:]
 
     def next_batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -86,9 +85,7 @@ class WindowSampler:
         """
         for name, ours in (("length", self.length), ("tokens", len(self.tokens))):
             if state[name] != ours:
-                raise ValueError(
-                    f"the sampler's state is of {name} = {state[name]}, this data has {name} = {ours}"
-                )
+                raise ValueError(f"the sampler's state is of {name} = {state[name]}, this data has {name} = {ours}")
         self.seed, self.step = state["seed"], state["step"]
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import importlib.util
 import re
 
+from ..errors import ConfigError
+
 LENGTH = 1_115_394
 """Characters of tiny Shakespeare; `shakespeare()` is cut to as many."""
 
@@ -66,11 +68,9 @@ def read_text(source: str) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{source} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}"
-        ) from error
+        raise ConfigError(f"{source} is not UTF-8: byte {data[error.start]:#04x} at offset {error.start}") from error
     if not text:
-        raise ValueError(f"{source} is empty: expected a text to train on")
+        raise ConfigError(f"{source} is empty: expected a text to train on")
     return text
 
 
@@ -80,5 +80,5 @@ def split(text: str, val_fraction: float = 0.1) -> tuple[str, str]:
     """
     cut = int(len(text) * (1 - val_fraction))
     if not 0 < cut < len(text):
-        raise ValueError(f"a text of {len(text)} characters cannot be split at {1 - val_fraction:.3g}")
+        raise ConfigError(f"a text of {len(text)} characters cannot be split at {1 - val_fraction:.3g}")
     return text[:cut], text[cut:]

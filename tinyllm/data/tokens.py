@@ -43,17 +43,13 @@ def write_tokens(
         for chunk in chunks:
             ids = np.asarray(chunk, np.int64)
             if ids.size and not (0 <= ids.min() and ids.max() < vocab_size):
-                raise ValueError(
-                    f"{os.fspath(path)}: ids from {ids.min()} to {ids.max()}, vocab_size is {vocab_size}"
-                )
+                raise ValueError(f"{os.fspath(path)}: ids from {ids.min()} to {ids.max()}, vocab_size is {vocab_size}")
             file.write(ids.astype(dtype).tobytes())
             count += ids.size
         header = {"dtype": dtype.str, "count": count, "text_bytes": text_bytes, "tokenizer": tokenizer}
         text = _MAGIC + json.dumps(header).encode() + b"\n"
         if len(text) > _HEADER:
-            raise ValueError(
-                f"a tokenizer fingerprint of {len(tokenizer)} characters does not fit the header"
-            )
+            raise ValueError(f"a tokenizer fingerprint of {len(tokenizer)} characters does not fit the header")
         file.rewrite(text.ljust(_HEADER), 0)
     return count
 
@@ -77,11 +73,7 @@ class TokenFile:
                 self.tokenizer: str = header["tokenizer"]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{self.path}: damaged header of a token file: {error!r}") from error
-            if (
-                dtype not in ("<u2", "<u4")
-                or type(self._count) is not int
-                or type(self.text_bytes) is not int
-            ):
+            if dtype not in ("<u2", "<u4") or type(self._count) is not int or type(self.text_bytes) is not int:
                 raise ValueError(f"{self.path}: damaged header of a token file: {header}")
             self.dtype = np.dtype(dtype)
             if self._count < 0 or size != _HEADER + self._count * self.dtype.itemsize:
@@ -97,9 +89,7 @@ class TokenFile:
         """Ids start .. start + count - 1, as a fresh int64 array."""
         if not 0 <= start <= start + count <= self._count:
             raise IndexError(f"{self.path}: ids {start} to {start + count} of {self._count}")
-        ids = np.frombuffer(self._map, self.dtype, count, _HEADER + start * self.dtype.itemsize).astype(
-            np.int64
-        )
+        ids = np.frombuffer(self._map, self.dtype, count, _HEADER + start * self.dtype.itemsize).astype(np.int64)
         if hasattr(mmap, "MADV_DONTNEED"):
             self._map.madvise(mmap.MADV_DONTNEED)
         return ids

@@ -1,0 +1,160 @@
+"""What a run leaves to read: one JSON object a line (log.jsonl), the same as a table (log.csv), and a line on
+the terminal.
+
+A record is a dict with `step` and any of COLUMNS. Records are appended by one write each, so a killed run
+leaves whole lines. The terminal shows a bar with tokens per second, time left and memory; where output goes
+to a file, plain lines instead. Curves are in plot.py.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .. import _io
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+COLUMNS = (
+    "step",
+    "tokens",
+    "seconds",
+    "lr",
+    "loss",
+    "grad_norm",
+    "val_loss",
+    "bits_per_byte",
+    "tokens_per_second",
+    "rss_bytes",
+)
+"""step: optimizer steps made; tokens: targets trained on so far; loss, val_loss: nats per token; rss_bytes:
+resident memory.
+"""
+
+
+class RunLog:
+    """Appends records to log.jsonl and log.csv in a directory. `fresh` starts both anew."""
+
+    def __init__(self, directory: str, fresh: bool = True):
+        self._jsonl = _io.LineWriter(os.path.join(directory, "log.jsonl"), truncate=fresh)
+        path = os.path.join(directory, "log.csv")
+        self._csv = _io.LineWriter(path, truncate=fresh)
+        if os.path.getsize(path) == 0:
+            self._csv.write(",".join(COLUMNS))
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record. Infinities and NaN, which JSON lacks, are written as strings."""
+        if unknown := set(record) - set(COLUMNS):
+            raise ValueError(f"a log record has the columns {', '.join(COLUMNS)}; got {', '.join(sorted(unknown))}")
+        plain = {key: str(x) if isinstance(x, float) and not math.isfinite(x) else x for key, x in record.items()}
+        self._jsonl.write(json.dumps(plain, allow_nan=False))
+        self._csv.write(",".join(str(plain.get(key, "")) for key in COLUMNS))
+
+    def close(self) -> None:
+        self._jsonl.close()
+        self._csv.close()
+
+
+def read_log(directory: str) -> list[dict[str, Any]]:
+    """The records of log.jsonl, numbers as numbers again."""
+    with open(os.path.join(directory, "log.jsonl"), encoding="utf-8") as file:
+        records = [json.loads(line) for line in file]
+    return [{key: float(x) if isinstance(x, str) else x for key, x in record.items()} for record in records]
+
+
+class Progress:
+    """The terminal's view of a run. Use it as a context manager and give every record to `update`.
+
+    On a terminal a bar (rich); otherwise a plain line for each record with a loss, to standard error. `quiet`
+    shows nothing.
+    """
+
+    def __init__(self, total: int, quiet: bool = False):
+        self.total = total
+        self._began = time.perf_counter()
+        self._last: dict[str, Any] = {}
+        self._first = 0
+        self._rich: Any = None
+        self._task: TaskID | None = None
+        self._quiet = quiet
+
+    def __enter__(self) -> Progress:
+        if not self._quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
+            from rich.progress import Progress as Rich
+
+            self._rich = Rich(
+                TextColumn("[bold]training"), BarColumn(), MofNCompleteColumn(),
+                TextColumn("{task.fields[status]}"), TimeElapsedColumn(), TextColumn("left"),
+                TimeRemainingColumn(), console=Console(stderr=True),
+            )  # fmt: skip
+            self._rich.start()
+            self._task = self._rich.add_task("", total=self.total, status="")
+        return self
+
+    def update(self, record: Mapping[str, Any]) -> None:
+        """Show a record; `step` moves the bar."""
+        if not self._last:
+            self._first, self._began = record["step"], time.perf_counter()
+        self._last.update(record)
+        if self._rich is not None:
+            self._rich.update(self._task, completed=record["step"], status=self._status(record))
+            if "val_loss" in record:
+                self._rich.console.print(self._line(record), highlight=False)
+        elif not self._quiet and record.keys() & {"loss", "val_loss"}:
+            print(self._line(record), file=sys.stderr, flush=True)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+
+    def _status(self, record: Mapping[str, Any]) -> str:
+        last = self._last
+        parts = [f"loss {last['loss']:.3f}"] if "loss" in last else []
+        parts += [f"val {last['val_loss']:.3f}"] if "val_loss" in last else []
+        parts += [f"{last['tokens_per_second']:,.0f} tokens/s"] if "tokens_per_second" in last else []
+        parts += [f"{last['rss_bytes'] / 2**20:,.0f} MB"] if "rss_bytes" in last else []
+        return "  ".join(parts)
+
+    def _line(self, record: Mapping[str, Any]) -> str:
+        line = f"step {record['step']:>{len(str(self.total))}}/{self.total}"
+        if "val_loss" in record:
+            line += f"  validation loss {record['val_loss']:.4f}"
+            if "bits_per_byte" in record:
+                line += f", {record['bits_per_byte']:.4f} bits per byte"
+            return line
+        line += f"  loss {record['loss']:.4f}"
+        for key, form in (("lr", "lr {:.2e}"), ("tokens_per_second", "{:,.0f} tokens/s")):
+            if key in record:
+                line += "  " + form.format(record[key])
+        if "rss_bytes" in record:
+            line += f"  {record['rss_bytes'] / 2**20:,.0f} MB"
+        done = record["step"] - self._first
+        if done > 0:
+            left = (time.perf_counter() - self._began) / done * (self.total - record["step"])
+            line += f"  {int(left) // 60}:{int(left) % 60:02d} left"
+        return line
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process (its peak where the system does not tell the present value)."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
