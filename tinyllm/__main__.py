@@ -1,0 +1,7 @@
+"""`python -m tinyllm` is the command `tinyllm`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

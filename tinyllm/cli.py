@@ -1,0 +1,189 @@
+"""The command line: one function a command.
+
+`tinyllm` alone, or with --help, prints the list below without loading NumPy, the kernels or tyro. Each
+command parses its own arguments and imports what it needs. Exit codes: 0 done, 1 an error that the message
+explains, 2 wrong arguments, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from .errors import CheckpointError, ConfigError, TokenizerError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def train(args: Sequence[str]) -> int:
+    """Train a GPT on a text: [--preset quick|cpu|baby] [--config FILE] [--section.key VALUE ...]"""
+    from . import config
+
+    parser = _parser("train", train, add_help=False)
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--config")
+    chosen, rest = parser.parse_known_args(args)
+    base = config.preset(chosen.preset)
+    if chosen.config is not None:
+        base = config.load(chosen.config, base)
+    settings = config.override(
+        base,
+        rest,
+        prog="tinyllm train",
+        description="Train a GPT on a text. Start from --preset quick, cpu or baby (the defaults below are those of "
+        "the preset), lay a TOML file over it with --config FILE, and change single values with the options below.",
+    )
+    from .training import train as run
+
+    result = run(settings)
+    print(f"validation loss {result.val_loss:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte")
+    print(f"checkpoint: {result.directory}/checkpoint   curve: {result.directory}/loss.svg")
+    return 0
+
+
+def generate(args: Sequence[str]) -> int:
+    """Continue a prompt with a trained model, streaming the text."""
+    parser = _parser("generate", generate)
+    parser.add_argument("checkpoint", help="a checkpoint, or the directory of a run")
+    parser.add_argument("--prompt", default="\n", help="text to continue (default: a newline)")
+    parser.add_argument("--tokens", type=int, default=256, help="how many tokens to generate (default: 256)")
+    parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
+    parser.add_argument("--top-k", type=int, default=0, help="keep the k most probable tokens (default: all)")
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="keep the most probable tokens up to this mass (default: 1)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
+    given = parser.parse_args(args)
+    from .generation import Sampling, stream_text
+    from .training import load_model
+
+    sampling = Sampling(given.temperature, given.top_k, given.top_p, given.seed)
+    model, tokenizer, _ = load_model(_checkpoint(given.checkpoint))
+    sys.stdout.write(given.prompt)
+    for piece in stream_text(model, tokenizer, given.prompt, given.tokens, sampling):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    return 0
+
+
+def tokenizer_train(args: Sequence[str]) -> int:
+    """Train a tokenizer on text files and write it as JSON."""
+    parser = _parser("tokenizer train", tokenizer_train)
+    parser.add_argument("files", nargs="+", help='UTF-8 text files, or "shakespeare"')
+    parser.add_argument("--out", default="tokenizer.json", help="where to write it (default: tokenizer.json)")
+    parser.add_argument("--kind", choices=["bpe", "char"], default="bpe", help="default: bpe")
+    parser.add_argument("--vocab-size", type=int, default=1024, help="size of a BPE vocabulary (default: 1024)")
+    given = parser.parse_args(args)
+    from .data import read_text
+    from .tokenizers import BPETokenizer, CharTokenizer
+
+    texts = [read_text(name) for name in given.files]
+    made = CharTokenizer.train(texts) if given.kind == "char" else BPETokenizer.train(texts, given.vocab_size)
+    made.save(given.out)
+    print(f"{given.out}: {made.vocab_size} tokens, fingerprint {made.fingerprint()}")
+    return 0
+
+
+def tokenizer_encode(args: Sequence[str]) -> int:
+    """Print the token ids of a file or of standard input."""
+    parser = _parser("tokenizer encode", tokenizer_encode)
+    parser.add_argument("tokenizer", help="a tokenizer file")
+    parser.add_argument("file", nargs="?", help="text to encode (default: standard input)")
+    given = parser.parse_args(args)
+    from .tokenizers import load
+
+    print(*load(given.tokenizer).encode(_read(given.file)))
+    return 0
+
+
+def tokenizer_decode(args: Sequence[str]) -> int:
+    """Print the text of token ids (numbers apart by spaces) from a file or from standard input."""
+    parser = _parser("tokenizer decode", tokenizer_decode)
+    parser.add_argument("tokenizer", help="a tokenizer file")
+    parser.add_argument("file", nargs="?", help="ids to decode (default: standard input)")
+    given = parser.parse_args(args)
+    from .tokenizers import load
+
+    words = _read(given.file).split()
+    if bad := next((word for word in words if not word.isdigit()), None):
+        raise TokenizerError(f"expected token ids, numbers apart by spaces; got {bad[:40]!r}")
+    sys.stdout.buffer.write(load(given.tokenizer).decode_bytes(int(word) for word in words))
+    return 0
+
+
+def doctor(args: Sequence[str]) -> int:
+    """Say what this installation runs on, and test it for two seconds."""
+    _parser("doctor", doctor).parse_args(args)
+    from .doctor import report
+
+    return 0 if report() else 1
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "train": train,
+    "generate": generate,
+    "tokenizer train": tokenizer_train,
+    "tokenizer encode": tokenizer_encode,
+    "tokenizer decode": tokenizer_decode,
+    "doctor": doctor,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if args[0] == "--version":
+        from . import __version__
+
+        print(f"tinyllm {__version__}")
+        return 0
+    words = 2 if args[0] == "tokenizer" else 1
+    name = " ".join(args[:words])
+    if name not in COMMANDS:
+        import difflib
+
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        print(f"tinyllm: unknown command {name!r}{hint}\n\n{_help()}", file=sys.stderr)
+        return 2
+    try:
+        return COMMANDS[name](args[words:])
+    except (ConfigError, CheckpointError, TokenizerError, OSError, FloatingPointError) as error:
+        print(f"tinyllm {name}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def _help() -> str:
+    lines = ["usage: tinyllm COMMAND [options]      tinyllm COMMAND --help", "", "commands:"]
+    lines += [f"  {name:<18} {str(run.__doc__).splitlines()[0]}" for name, run in COMMANDS.items()]
+    return "\n".join(lines)
+
+
+def _parser(name: str, run: Callable[..., int], add_help: bool = True) -> argparse.ArgumentParser:
+    import argparse
+
+    return argparse.ArgumentParser(f"tinyllm {name}", description=run.__doc__, add_help=add_help, allow_abbrev=False)
+
+
+def _read(path: str | None) -> bytes:
+    if path is None:
+        return sys.stdin.buffer.read()
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _checkpoint(path: str) -> str:
+    """The checkpoint itself, where `path` is the directory of a run."""
+    import os
+
+    inside = os.path.join(path, "checkpoint")
+    return inside if os.path.isdir(inside) else path
