@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 from setuptools import Extension, setup
-
 from setuptools.command.build_ext import build_ext
 
 LIMITED_API = "0x030B0000"  # Python 3.11

@@ -207,3 +207,80 @@ static void FN(unary_grad)(int op, const T *dy, const T *x, const T *y, T *dx, i
     unary_job job = {dy, x, y, dx};
     tl_parallel(n, TL_GRAIN, table[op], &job);
 }
+
+/* ---- y = act(gate) up, the gated linear units of Shazeer 2020 ---- */
+
+typedef struct {
+    const T *dy, *gate, *up;
+    T *y, *dgate, *dup;
+    int64_t cols, gate_step, up_step;
+} gated_job;
+
+/* act, its value, its slope (v is the value). */
+#define TL_ACT(X)                                              \
+    X(SIGMOID, v_sigmoid(x), v * (v_splat(1) - v))             \
+    X(RELU, v_max(v_zero(), x), v_select(v <= v_zero(), v_zero(), v_splat(1))) \
+    X(GELU, x_gelu(x), x_gelu_slope(x))                        \
+    X(GELU_TANH, x_gelu_tanh(x), x_gelu_tanh_slope(x))         \
+    X(SILU, x_silu(x), x_silu_slope(x))
+
+#define TL_DEFINE(name, value, slope)                                                                       \
+    static void gated_##name(void *context, int64_t row, int64_t end) {                                     \
+        gated_job job = *(gated_job *)context;                                                              \
+        for (; row < end; row++) {                                                                          \
+            const T *gate = job.gate + row * job.gate_step, *up = job.up + row * job.up_step;               \
+            T *y = job.y + row * job.cols;                                                                  \
+            int64_t i = 0, n = job.cols;                                                                    \
+            for (; i + (int)W <= n; i += W) {                                                               \
+                V x = v_load(gate + i);                                                                     \
+                v_store(y + i, (value) * v_load(up + i));                                                   \
+            }                                                                                               \
+            if (i < n) {                                                                                    \
+                V x = v_load_n(gate + i, n - i);                                                            \
+                v_store_n(y + i, (value) * v_load_n(up + i, n - i), n - i);                                 \
+            }                                                                                               \
+        }                                                                                                   \
+    }                                                                                                       \
+    static void gated_grad_##name(void *context, int64_t row, int64_t end) {                                \
+        gated_job job = *(gated_job *)context;                                                              \
+        for (; row < end; row++) {                                                                          \
+            const T *gate = job.gate + row * job.gate_step, *up = job.up + row * job.up_step;               \
+            const T *dy = job.dy + row * job.cols;                                                          \
+            T *dgate = job.dgate + row * job.cols, *dup = job.dup + row * job.cols;                         \
+            for (int64_t i = 0; i < job.cols; i += W) {                                                     \
+                int64_t n = job.cols - i < (int)W ? job.cols - i : (int)W;                                  \
+                int whole = n == (int)W;                                                                    \
+                V x = whole ? v_load(gate + i) : v_load_n(gate + i, n), v = value;                          \
+                V g = whole ? v_load(dy + i) : v_load_n(dy + i, n);                                         \
+                V u = whole ? v_load(up + i) : v_load_n(up + i, n);                                         \
+                V dx = g * u * (slope);                                                                     \
+                if (whole) {                                                                                \
+                    v_store(dgate + i, dx);                                                                 \
+                    v_store(dup + i, g * v);                                                                \
+                } else {                                                                                    \
+                    v_store_n(dgate + i, dx, n);                                                            \
+                    v_store_n(dup + i, g * v, n);                                                           \
+                }                                                                                           \
+            }                                                                                               \
+        }                                                                                                   \
+    }
+TL_ACT(TL_DEFINE)
+#undef TL_DEFINE
+
+static void FN(gated)(int act, int64_t rows, int64_t cols, const T *gate, int64_t gate_step, const T *up,
+                      int64_t up_step, T *y) {
+#define TL_ENTRY(name, value, slope) [TL_ACT_##name] = gated_##name,
+    static const tl_range table[] = {TL_ACT(TL_ENTRY)};
+#undef TL_ENTRY
+    gated_job job = {NULL, gate, up, y, NULL, NULL, cols, gate_step, up_step};
+    tl_parallel(rows, 1 + TL_GRAIN / (cols + 1), table[act], &job);
+}
+
+static void FN(gated_grad)(int act, int64_t rows, int64_t cols, const T *dy, const T *gate, int64_t gate_step,
+                           const T *up, int64_t up_step, T *dgate, T *dup) {
+#define TL_ENTRY(name, value, slope) [TL_ACT_##name] = gated_grad_##name,
+    static const tl_range table[] = {TL_ACT(TL_ENTRY)};
+#undef TL_ENTRY
+    gated_job job = {dy, gate, up, NULL, dgate, dup, cols, gate_step, up_step};
+    tl_parallel(rows, 1 + TL_GRAIN / (cols + 1), table[act], &job);
+}

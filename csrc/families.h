@@ -38,7 +38,18 @@
 
 #include "simd.h"
 
+#include "nest.h"
 #include "elementwise.c"
+#include "broadcast.c"
+#include "reduce.c"
+#include "index.c"
+#include "matmul.c"
+#include "rows.c"
+#include "loss.c"
+#include "attention/forward.c"
+#include "attention/backward.c"
+#include "random.c"
+#include "optim.c"
 
 #define TL_FIELD_(name, dtype) name##_##dtype
 #define TL_FIELD(name, dtype) TL_FIELD_(name, dtype)

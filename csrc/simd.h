@@ -219,4 +219,33 @@ INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
         mapped_;                                                       \
     })
 
+/* Transpose the W x W matrix whose rows are x: log2(W) perfect shuffles of its rows. */
+#if TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 2
+#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
+#elif TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 4
+#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#elif TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 8
+#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#endif
+
+INLINE void v_transpose(V x[W]) {
+    V y[W];
+#pragma GCC unroll 4
+    for (int pass = (int)W; pass > 1; pass /= 2) {
+#pragma GCC unroll 8
+        for (int i = 0; i < (int)W / 2; i++) {
+            y[2 * i] = TL_LOW(x[i], x[i + W / 2]);
+            y[2 * i + 1] = TL_HIGH(x[i], x[i + W / 2]);
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < (int)W; i++) x[i] = y[i];
+    }
+}
+
 #include "simd_math.h"

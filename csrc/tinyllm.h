@@ -42,6 +42,32 @@ enum tl_unary_op {
     TL_UNARY_ELU, TL_UNARY_LEAKY_RELU, TL_UNARY_RELU6, TL_UNARY_HARDSWISH, TL_UNARY_HARDSIGMOID,
     TL_UNARY_SQUARE
 };
+enum tl_act { TL_ACT_SIGMOID, TL_ACT_RELU, TL_ACT_GELU, TL_ACT_GELU_TANH, TL_ACT_SILU };
+enum tl_binary_op {
+    TL_BINARY_ADD, TL_BINARY_SUB, TL_BINARY_MUL, TL_BINARY_DIV, TL_BINARY_POW, TL_BINARY_MAXIMUM,
+    TL_BINARY_MINIMUM, TL_BINARY_FMOD, TL_BINARY_REMAINDER, TL_BINARY_FLOOR_DIVIDE, TL_BINARY_ATAN2
+};
+enum tl_compare_op {
+    TL_COMPARE_EQ, TL_COMPARE_NE, TL_COMPARE_LT, TL_COMPARE_LE, TL_COMPARE_GT, TL_COMPARE_GE,
+    TL_COMPARE_LOGICAL_AND, TL_COMPARE_LOGICAL_OR, TL_COMPARE_LOGICAL_XOR
+};
+enum tl_reduce_op { TL_REDUCE_SUM, TL_REDUCE_MEAN, TL_REDUCE_PROD, TL_REDUCE_MAX, TL_REDUCE_MIN };
+
+/* One call of attention (attention/): sizes, strides in elements of (batch, head, row) with the last axis contiguous, and
+ * what changes the scores. lo and hi (batch or 1, tq) may be NULL, their stride over the batch is 0 where there is one row;
+ * mask, T or bytes, may be NULL. dropout = 0 draws nothing. */
+typedef struct {
+    int64_t batch, heads, kv_heads, tq, tk, d, dv;
+    int64_t q_strides[3], k_strides[3], v_strides[3], do_strides[3];
+    const int64_t *lo, *hi;
+    int64_t lo_stride, hi_stride;
+    const void *mask;
+    int mask_is_bool;
+    int64_t mask_strides[4];
+    double scale, softcap, dropout;
+    uint32_t key[2];
+    uint64_t stream, base;
+} tl_attention;
 
 #endif
 
@@ -54,6 +80,99 @@ TL_KERNEL(void, unary, int op, const T *x, T *y, int64_t n);
 
 /* dx[i] = dy[i] * op'(x[i]); x or y is NULL where the formula doesn't use it; dx may be dy. */
 TL_KERNEL(void, unary_grad, int op, const T *dy, const T *x, const T *y, T *dx, int64_t n);
+
+/* y = act(gate) up over (rows, cols), with a step between the rows of gate and of up. */
+TL_KERNEL(void, gated, int act, int64_t rows, int64_t cols, const T *gate, int64_t gate_step, const T *up,
+          int64_t up_step, T *y);
+TL_KERNEL(void, gated_grad, int act, int64_t rows, int64_t cols, const T *dy, const T *gate, int64_t gate_step,
+          const T *up, int64_t up_step, T *dgate, T *dup);
+
+/* ---- broadcast.c: dims is the shape, then the strides of each operand but the contiguous result ---- */
+
+TL_KERNEL(void, binary, int op, int ndim, const int64_t *dims, const T *a, const T *b, T *out);
+/* n elements, with strides 1 or 0. */
+TL_KERNEL(void, binary_flat, int op, int64_t n, const T *a, int64_t sa, const T *b, int64_t sb, T *out);
+TL_KERNEL(void, compare, int op, int ndim, const int64_t *dims, const T *a, const T *b, uint8_t *out);
+TL_KERNEL(void, where, int ndim, const int64_t *dims, const uint8_t *cond, const T *a, const T *b, T *out);
+/* dst += src. */
+TL_KERNEL(void, add, T *dst, const T *src, int64_t n);
+/* to = from: both have strides in dims, from's first. */
+TL_KERNEL(void, copy, int ndim, const int64_t *dims, const T *from, T *to);
+
+/* ---- reduce.c: x (outer, count, inner), reduced over count >= 1 into (outer, inner) ---- */
+
+TL_KERNEL(int, reduce, int op, const T *x, T *y, int64_t outer, int64_t count, int64_t inner);
+/* The first index of the largest (or smallest) element; NaN counts as both. */
+TL_KERNEL(void, arg_reduce, int smallest, const T *x, int64_t *y, int64_t outer, int64_t count, int64_t inner);
+/* Running sums over count; y has the shape of x. */
+TL_KERNEL(void, cumsum, const T *x, T *y, int64_t outer, int64_t count, int64_t inner);
+
+/* ---- index.c ---- */
+
+/* y (n, width) = rows ids[0..n-1] of x. */
+TL_KERNEL(void, take, const T *x, const int64_t *ids, T *y, int64_t n, int64_t width);
+/* dx (rows, width): row r is the sum of the rows i of dy (n, width) with ids[i] == r. */
+TL_KERNEL(int, take_grad, const T *dy, const int64_t *ids, T *dx, int64_t n, int64_t rows, int64_t width);
+/* x (outer, n, inner), index and y (outer, count, inner): y[o, j, i] = x[o, index[o, j, i], i]. */
+TL_KERNEL(void, gather, const T *x, const int64_t *index, T *y, int64_t outer, int64_t n, int64_t count, int64_t inner);
+/* dx (outer, n, inner): dx[o, index[o, j, i], i] += dy[o, j, i] from zero. */
+TL_KERNEL(int, gather_grad, const T *dy, const int64_t *index, T *dx, int64_t outer, int64_t n, int64_t count,
+          int64_t inner);
+
+/* ---- matmul.c ---- */
+
+/* c (..., M, N) = a (..., M, K) b (..., K, N) + bias (N,) or NULL; with accumulate, c += that. Strides: am, ak, bk, bn, cm;
+ * the columns of c have stride 1. batch: shape of the batch, then the strides of a, b and c over it (0: broadcast). */
+TL_KERNEL(int, matmul, int batch_dims, const int64_t *batch, int64_t M, int64_t N, int64_t K, const T *a, int64_t am,
+          int64_t ak, const T *b, int64_t bk, int64_t bn, const T *bias, T *c, int64_t cm, int accumulate);
+
+/* ---- rows.c: x (rows, columns); w, b (columns) may be NULL; mean, rstd, lse (rows) ---- */
+
+TL_KERNEL(void, softmax, const T *x, T *y, int64_t rows, int64_t columns);
+TL_KERNEL(void, softmax_grad, const T *dy, const T *y, T *dx, int64_t rows, int64_t columns);
+TL_KERNEL(void, log_softmax, const T *x, T *y, int64_t rows, int64_t columns);
+TL_KERNEL(void, log_softmax_grad, const T *dy, const T *y, T *dx, int64_t rows, int64_t columns);
+TL_KERNEL(void, logsumexp, const T *x, T *lse, int64_t rows, int64_t columns);
+TL_KERNEL(void, layer_norm, const T *x, const T *w, const T *b, double eps, T *y, T *mean, T *rstd, int64_t rows,
+          int64_t columns);
+TL_KERNEL(void, rms_norm, const T *x, const T *w, double eps, T *y, T *rstd, int64_t rows, int64_t columns);
+
+/* dx, dw, db may be NULL where not wanted. */
+TL_KERNEL(int, layer_norm_grad, const T *dy, const T *x, const T *w, const T *mean, const T *rstd, T *dx, T *dw, T *db,
+          int64_t rows, int64_t columns);
+TL_KERNEL(int, rms_norm_grad, const T *dy, const T *x, const T *w, const T *rstd, T *dx, T *dw, int64_t rows,
+          int64_t columns);
+
+/* ---- loss.c: logits (rows, classes); targets, loss, lse (rows); weight (classes) may be NULL ---- */
+
+TL_KERNEL(void, cross_entropy, const T *logits, const int64_t *targets, const T *weight, int64_t ignore_index,
+          double smoothing, T *loss, T *lse, int64_t rows, int64_t classes);
+TL_KERNEL(void, cross_entropy_grad, const T *dloss, const T *logits, const int64_t *targets, const T *lse,
+          const T *weight, int64_t ignore_index, double smoothing, T *dlogits, int64_t rows, int64_t classes);
+
+/* ---- attention/: o, dq (batch, tq, heads, .); dk, dv (batch, tk, kv_heads, .); lse (batch, heads, tq) ---- */
+
+/* slopes (heads) may be NULL. */
+TL_KERNEL(int, attention, const tl_attention *call, const T *q, const T *k, const T *v, const T *slopes, T *o, T *lse);
+
+/* dmask (batch, heads, tq, tk) may be NULL. */
+TL_KERNEL(int, attention_grad, const tl_attention *call, const T *dout, const T *q, const T *k, const T *v, const T *o,
+          const T *lse, const T *slopes, T *dq, T *dk, T *dv, T *dmask);
+
+/* ---- random.c: out[i] is element base + i of the stream ---- */
+
+TL_KERNEL(void, uniform, T *out, int64_t n, uint32_t seed, uint32_t step, uint64_t stream, uint64_t base);
+TL_KERNEL(void, normal, T *out, int64_t n, uint32_t seed, uint32_t step, uint64_t stream, uint64_t base);
+TL_KERNEL(void, dropout, const T *x, T *out, int64_t n, double p, uint32_t seed, uint32_t step, uint64_t stream,
+          uint64_t base);
+
+/* ---- optim.c: p, buf, m, v (n) are updated in place; buf may be NULL ---- */
+
+TL_KERNEL(void, sgd, T *p, const T *g, T *buf, int64_t n, double lr, double momentum, double dampening,
+          double weight_decay, int nesterov, int first, double grad_scale);
+TL_KERNEL(void, adam, T *p, const T *g, T *m, T *v, int64_t n, double lr, double beta1, double beta2, double eps,
+          double weight_decay, int decoupled, int64_t step, double grad_scale);
+TL_KERNEL(int, sum_squares, const T *x, int64_t n, double *total);
 
 #undef TL_KERNEL
 #endif

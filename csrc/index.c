@@ -1,0 +1,126 @@
+/* Rows and elements by index, and the sums that are their gradients.
+ *
+ * Gradients add in the order of the input, in double, and each element of the result belongs to one thread: the same
+ * bits for any number of threads, however often an index occurs.
+ */
+
+/* ---- y = x[ids] ---- */
+
+typedef struct {
+    const T *x;
+    const int64_t *ids;
+    T *y;
+    int64_t width;
+} take_job;
+
+static void take_range(void *context, int64_t begin, int64_t end) {
+    const take_job *job = context;
+    for (int64_t i = begin; i < end; i++)
+        memcpy(job->y + i * job->width, job->x + job->ids[i] * job->width, (size_t)job->width * sizeof(T));
+}
+
+static void FN(take)(const T *x, const int64_t *ids, T *y, int64_t n, int64_t width) {
+    take_job job = {x, ids, y, width};
+    tl_parallel(n, 1 + TL_GRAIN / (width + 1), take_range, &job);
+}
+
+/* ---- its gradient: positions are sorted by id (stable, by counting), then every row of dx is one sum ---- */
+
+enum { TAKE_COLUMNS = 64 };
+
+typedef struct {
+    const T *dy;
+    const int64_t *start, *order; /* row r adds dy[order[start[r]..start[r + 1] - 1]] */
+    T *dx;
+    int64_t rows, width, tiles;
+} take_grad_job;
+
+/* An item is a tile of columns of one row. Rows vary fastest, so that threads share frequent ids by columns. */
+static void take_grad_range(void *context, int64_t begin, int64_t end) {
+    const take_grad_job *job = context;
+    for (int64_t item = begin; item < end; item++) {
+        int64_t row = item % job->rows, column = item / job->rows * TAKE_COLUMNS;
+        int64_t width = job->width - column < TAKE_COLUMNS ? job->width - column : TAKE_COLUMNS;
+        double total[TAKE_COLUMNS] = {0};
+        for (int64_t i = job->start[row]; i < job->start[row + 1]; i++) {
+            const T *dy = job->dy + job->order[i] * job->width + column;
+            if (width == TAKE_COLUMNS)
+                for (int64_t j = 0; j < TAKE_COLUMNS; j++) total[j] += dy[j];
+            else
+                for (int64_t j = 0; j < width; j++) total[j] += dy[j];
+        }
+        T *dx = job->dx + row * job->width + column;
+        for (int64_t j = 0; j < width; j++) dx[j] = (T)total[j];
+    }
+}
+
+static int FN(take_grad)(const T *dy, const int64_t *ids, T *dx, int64_t n, int64_t rows, int64_t width) {
+    if (rows == 0 || width == 0) return 0;
+    int64_t *start = tl_malloc((size_t)(rows + 1 + n) * sizeof(int64_t)), *order = start + rows + 1;
+    if (!start) return -1;
+    memset(start, 0, (size_t)(rows + 1) * sizeof(int64_t));
+    for (int64_t i = 0; i < n; i++) start[ids[i] + 1]++;
+    for (int64_t r = 0; r < rows; r++) start[r + 1] += start[r];
+    /* Filling moves start[r] to the end of row r, which is where row r + 1 began. */
+    for (int64_t i = 0; i < n; i++) order[start[ids[i]]++] = i;
+    memmove(start + 1, start, (size_t)rows * sizeof(int64_t));
+    start[0] = 0;
+    take_grad_job job = {dy, start, order, dx, rows, width, (width + TAKE_COLUMNS - 1) / TAKE_COLUMNS};
+    int64_t work = 1 + n * TAKE_COLUMNS / rows;
+    tl_parallel(rows * job.tiles, 1 + TL_GRAIN / (work + TAKE_COLUMNS), take_grad_range, &job);
+    tl_free(start);
+    return 0;
+}
+
+/* ---- y[o, j, i] = x[o, index[o, j, i], i] ---- */
+
+typedef struct {
+    const T *x;
+    const int64_t *index;
+    T *y;
+    int64_t n, count, inner;
+    int failed;
+} gather_job;
+
+static void gather_range(void *context, int64_t begin, int64_t end) {
+    const gather_job *job = context;
+    int64_t size = job->count * job->inner;
+    for (int64_t o = begin; o < end; o++) {
+        const T *x = job->x + o * job->n * job->inner;
+        for (int64_t e = o * size, i = 0; e < (o + 1) * size; e++) {
+            job->y[e] = x[job->index[e] * job->inner + i];
+            if (++i == job->inner) i = 0;
+        }
+    }
+}
+
+static void FN(gather)(const T *x, const int64_t *index, T *y, int64_t outer, int64_t n, int64_t count, int64_t inner) {
+    gather_job job = {x, index, y, n, count, inner, 0};
+    tl_parallel(outer, 1 + TL_GRAIN / (count * inner + 1), gather_range, &job);
+}
+
+static void gather_grad_range(void *context, int64_t begin, int64_t end) {
+    gather_job *job = context;
+    int64_t size = job->count * job->inner, slab = job->n * job->inner;
+    double *total = tl_malloc((size_t)slab * sizeof(double));
+    if (!total) {
+        job->failed = 1;
+        return;
+    }
+    for (int64_t o = begin; o < end; o++) {
+        memset(total, 0, (size_t)slab * sizeof(double));
+        for (int64_t e = o * size, i = 0; e < (o + 1) * size; e++) {
+            total[job->index[e] * job->inner + i] += job->x[e];
+            if (++i == job->inner) i = 0;
+        }
+        for (int64_t e = 0; e < slab; e++) job->y[o * slab + e] = (T)total[e];
+    }
+    tl_free(total);
+}
+
+static int FN(gather_grad)(const T *dy, const int64_t *index, T *dx, int64_t outer, int64_t n, int64_t count,
+                           int64_t inner) {
+    gather_job job = {dy, index, dx, n, count, inner, 0};
+    tl_parallel(outer, 1 + TL_GRAIN / ((n + count) * inner + 1), gather_grad_range, &job);
+    return job.failed ? -1 : 0;
+}
