@@ -1,0 +1,84 @@
+"""What every call into the compiled kernels needs: the functions by dtype, and arrays as C pointers.
+
+A call through cffi costs about a quarter of a microsecond and releases the GIL; a pointer of a contiguous array as much
+again. Importing this module loads the library and settles the instruction set (`TINYLLM_ISA`, or the widest that runs).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from tinyllm.backend._kernels import ffi, lib
+from tinyllm.errors import ConfigError
+
+Array = np.ndarray
+
+ISAS = tuple(name for name in ("generic", "avx2", "avx512") if lib.tl_has_isa(name.encode()))
+NULL = ffi.NULL
+
+_SUFFIX: dict[np.dtype, str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
+_CTYPES = {"f4": "float", "f8": "double", "i8": "int64_t", "i4": "int32_t", "u4": "uint32_t", "b1": "uint8_t"}
+_ARRAY: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype}[]") for code, ctype in _CTYPES.items()}
+_POINTER: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype} *") for code, ctype in _CTYPES.items()}
+_INT64S = ffi.typeof("int64_t[]")
+_from_buffer = ffi.from_buffer
+
+
+def use_isa(name: str) -> None:
+    """Run the kernels compiled for the instruction set `name` from now on."""
+    if name not in ISAS:
+        raise ConfigError(f"instruction set {name!r} does not run here: this machine has {', '.join(ISAS)}")
+    lib.tl_use_isa(name.encode())
+
+
+def kernel(name: str, dtype: np.dtype) -> Any:
+    """The kernel tl_<name> for float32 or float64."""
+    return getattr(lib, f"tl_{name}{_SUFFIX[dtype]}")
+
+
+def kernels(name: str) -> dict[np.dtype, Any]:
+    """Both versions of a kernel by dtype: looked up once, when a module is imported."""
+    return {dtype: kernel(name, dtype) for dtype in _SUFFIX}
+
+
+def ptr(x: Array | None) -> Any:
+    """A pointer to the first element of x, whatever its strides; NULL for None.
+
+    The pointer of a contiguous array keeps it alive; otherwise the caller holds x during the call.
+    """
+    if x is None:
+        return NULL
+    try:
+        return _from_buffer(_ARRAY[x.dtype], x)
+    except (ValueError, BufferError):  # not contiguous
+        address = x.__array_interface__["data"][0]
+        return ffi.cast(_POINTER[x.dtype], address)
+
+
+def dense(x: Array) -> Array:
+    """x itself if C-contiguous, else a copy that is."""
+    return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+
+
+def strides(x: Array) -> tuple[int, ...]:
+    """Strides in elements."""
+    size = x.itemsize
+    return tuple(step // size for step in x.strides)
+
+
+def int64s(values: list[int]) -> Any:
+    """A C array of int64_t."""
+    return ffi.new(_INT64S, values)
+
+
+def check(status: int) -> None:
+    """Raise for a kernel that could not get its workspace."""
+    if status != 0:
+        raise MemoryError("a kernel could not allocate its workspace: use smaller batches or free arrays")
+
+
+if _chosen := os.environ.get("TINYLLM_ISA"):
+    use_isa(_chosen)

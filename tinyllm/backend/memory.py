@@ -1,0 +1,62 @@
+"""Arrays over the caching allocator of csrc/memory.c, and its counters.
+
+Fresh pages cost about ten times what reused ones do, so results of kernels come from blocks that earlier results gave
+back. Small arrays come from NumPy, which is quicker for them and keeps a cache of its own; the counters see only what
+passes through the allocator, workspace of kernels included. Where no kernel is built, all memory is NumPy's and the
+counters stay at zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+try:
+    from tinyllm.backend._kernels import ffi, lib
+except ImportError:
+    lib = None
+else:
+    _allocate = ffi.new_allocator(lib.tl_malloc, lib.tl_free, should_clear_after_alloc=False)
+    _BYTES = ffi.typeof("char[]")
+
+SMALL = 16384  # bytes; below it the three Python objects of a block cost more than its pages
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
+    """A C-contiguous array with undefined contents: 64-byte aligned from `SMALL` bytes up.
+
+    Raises MemoryError when the system has no more.
+    """
+    dtype = np.dtype(dtype)
+    nbytes = math.prod(shape) * dtype.itemsize
+    if nbytes < SMALL or lib is None:
+        return np.empty(shape, dtype)
+    return np.ndarray(shape, dtype, ffi.buffer(_allocate(_BYTES, nbytes)))
+
+
+def live_bytes() -> int:
+    """Bytes in use by arrays and workspace from the allocator."""
+    return lib.tl_live_bytes() if lib else 0
+
+
+def peak_bytes() -> int:
+    """The most that `live_bytes` has been since the last `reset_peak`."""
+    return lib.tl_peak_bytes() if lib else 0
+
+
+def cached_bytes() -> int:
+    """Bytes that wait for reuse."""
+    return lib.tl_cached_bytes() if lib else 0
+
+
+def reset_peak() -> None:
+    """Start a new measurement of the peak at what is live now."""
+    if lib:
+        lib.tl_reset_peak()
+
+
+def trim() -> None:
+    """Give waiting blocks back to the system."""
+    if lib:
+        lib.tl_trim()
