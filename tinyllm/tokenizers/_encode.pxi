@@ -92,7 +92,7 @@ cdef class Encoder:
         return self.taken()
 
     cdef list taken(self):
-        """What is in `out`, which is set aside meanwhile: making a list can run finalizers, and one might encode."""
+        """What is in `out`, set aside meanwhile: making a list can run finalizers, and one might encode."""
         cdef int64_t i
         cdef int64_t n = self.out_size
         cdef int64_t capacity = self.out_capacity

@@ -19,7 +19,7 @@ KIND[unicode.SPACE] = SPACE
 cdef inline int char_class(const uint8_t* s, int64_t n, int* size) noexcept:
     """The class (of _unicode) of the character at s, of which n > 0 bytes are there, and its size in bytes.
 
-    A byte that starts no well-formed UTF-8 (RFC 3629: nothing overlong, no surrogate) is a character of class 0.
+    A byte that starts no well-formed UTF-8 (nothing overlong, no surrogates) is a character of class 0.
     """
     cdef int c = s[0]
     cdef int point

@@ -49,9 +49,7 @@ def classify() -> bytes:
 def two_stage(table: bytes) -> tuple[bytes, bytes]:
     """stage1[point // 128] is the number of the block of stage2 that holds the point's class."""
     numbers: dict[bytes, int] = {}
-    stage1 = bytes(
-        numbers.setdefault(table[i : i + BLOCK], len(numbers)) for i in range(0, len(table), BLOCK)
-    )
+    stage1 = bytes(numbers.setdefault(table[i : i + BLOCK], len(numbers)) for i in range(0, len(table), BLOCK))
     return stage1, b"".join(numbers)
 
 

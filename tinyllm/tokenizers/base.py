@@ -72,13 +72,9 @@ class Tokenizer(ABC):
         self._special_ids = frozenset(self.special_tokens.values())
         for name, token in self.special_tokens.items():
             if not name:
-                raise TokenizerError(
-                    "the name of a special token is empty; it must have at least one character"
-                )
+                raise TokenizerError("the name of a special token is empty; it must have at least one character")
             if not 0 <= token < len(self.tokens) or self.tokens[token] != utf8(name):
-                raise TokenizerError(
-                    f"special token {name!r} has id {token}, which is not the id of its text"
-                )
+                raise TokenizerError(f"special token {name!r} has id {token}, which is not the id of its text")
         if len(self._special_ids) != len(self.special_tokens):
             raise TokenizerError("two special tokens share an id; each needs its own")
 
@@ -113,9 +109,7 @@ class Tokenizer(ABC):
                 ids.append(special)
         return ids
 
-    def encode_batch(
-        self, texts: Iterable[str | bytes], allowed_special: str | Iterable[str] = ()
-    ) -> list[list[int]]:
+    def encode_batch(self, texts: Iterable[str | bytes], allowed_special: str | Iterable[str] = ()) -> list[list[int]]:
         """`encode` of each text."""
         if isinstance(texts, (str, bytes)):
             raise TypeError(f"encode_batch takes several texts, not one {type(texts).__name__}; use encode")
@@ -202,9 +196,7 @@ class Tokenizer(ABC):
         if allowed_special == "all":
             return frozenset(self.special_tokens)
         if isinstance(allowed_special, str):
-            raise TokenizerError(
-                f'allowed_special is {allowed_special!r}; it must be "all" or a collection of names'
-            )
+            raise TokenizerError(f'allowed_special is {allowed_special!r}; it must be "all" or a collection of names')
         names = frozenset(allowed_special)
         if unknown := sorted(names - self.special_tokens.keys()):
             known = ", ".join(map(repr, self.special_tokens)) or "none"
@@ -212,9 +204,7 @@ class Tokenizer(ABC):
         return names
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"
-        )
+        return f"{type(self).__name__}(vocab_size={self.vocab_size}, special_tokens={list(self.special_tokens)})"
 
 
 def utf8(text: str | bytes) -> bytes:

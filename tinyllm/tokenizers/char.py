@@ -31,9 +31,7 @@ class CharTokenizer(Tokenizer):
         super().__init__([utf8(token) for token in tokens], special_tokens)
         self.unk = unk
         if unk is not None and unk not in special_tokens:
-            raise TokenizerError(
-                f"unk is {unk!r}, which must be one of the special tokens: {[*special_tokens]}"
-            )
+            raise TokenizerError(f"unk is {unk!r}, which must be one of the special tokens: {[*special_tokens]}")
         self._ids: dict[str, int] = {}
         for i, token in enumerate(tokens):
             if i in self._special_ids:
@@ -83,9 +81,7 @@ class CharTokenizer(Tokenizer):
         return {"unk": self.unk}
 
 
-INVALID = {
-    0xDC00 + byte: "\ufffd" for byte in range(128, 256)
-}  # what surrogateescape makes of a byte that is no UTF-8
+INVALID = {0xDC00 + byte: "\ufffd" for byte in range(128, 256)}  # what surrogateescape makes of a byte that is no UTF-8
 
 
 def _characters(text: str | bytes) -> str:

@@ -11,8 +11,10 @@ is by design: Hugging Face's library finds the names of special tokens in every 
 from __future__ import annotations
 
 import json
+import reprlib
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -64,14 +66,15 @@ def parse(data: bytes, engine: str | None = None) -> Tokenizer:
     if len(data) > MAX_FILE:
         raise TokenizerError(f"the file has more than {MAX_FILE} bytes")
     try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys)
+        return from_json(json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys), engine)
+    except TokenizerError:
+        raise
     except UnicodeDecodeError as error:
         raise TokenizerError(f"byte {error.start} is no UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise TokenizerError(f"line {error.lineno}, column {error.colno} is no JSON: {error.msg}") from None
     except RecursionError:
         raise TokenizerError("the JSON is nested too deeply") from None
-    return from_json(document, engine)
+    except ValueError as error:  # no JSON, or a number of thousands of digits
+        raise TokenizerError(f"no JSON: {error}") from None
 
 
 def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -79,8 +82,7 @@ def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
     if isinstance(tokenizer, BPETokenizer):
         names = {i: name for name, i in tokenizer.special_tokens.items()}
         texts = [
-            names.get(i) or "".join(map(BYTE_TO_CHAR.__getitem__, token))
-            for i, token in enumerate(tokenizer.tokens)
+            names.get(i) or "".join(map(BYTE_TO_CHAR.__getitem__, token)) for i, token in enumerate(tokenizer.tokens)
         ]
         model = {
             "type": "BPE",
@@ -105,17 +107,14 @@ def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
 def from_json(document: Any, engine: str | None = None) -> Tokenizer:
     """The tokenizer that the content of a tokenizer.json describes."""
     top = _Node(document, "$")
-    top.check(
-        {"version": ["1.0"], "truncation": [None], "padding": [None], "normalizer": [None]}, also=STAGES
-    )
+    top.check({"version": ["1.0"], "truncation": [None], "padding": [None], "normalizer": [None]}, also=STAGES)
+    top["version"]
     kind = top["model"]["type"].string()
     if kind == "BPE":
         return _read_bpe(top, engine)
     if kind == "WordLevel":
         return _read_char(top)
-    raise TokenizerError(
-        f"$.model.type is {kind!r}; tinyllm reads 'BPE' (byte-level) and 'WordLevel' (characters)"
-    )
+    raise TokenizerError(f"$.model.type is {kind!r}; tinyllm reads 'BPE' (byte-level) and 'WordLevel' (characters)")
 
 
 STAGES = ("added_tokens", "pre_tokenizer", "post_processor", "decoder", "model")
@@ -151,9 +150,7 @@ def _read_bpe(top: _Node, engine: str | None) -> BPETokenizer:
     tokens = []
     for i, text in enumerate(texts):
         try:
-            tokens.append(
-                text.encode("utf-8") if i in special_ids else bytes(map(CHAR_TO_BYTE.__getitem__, text))
-            )
+            tokens.append(text.encode("utf-8") if i in special_ids else bytes(map(CHAR_TO_BYTE.__getitem__, text)))
         except KeyError as error:
             raise TokenizerError(f"$.model.vocab[{text!r}]: {error.args[0]!r} stands for no byte") from None
     merges = []
@@ -163,9 +160,7 @@ def _read_bpe(top: _Node, engine: str | None) -> BPETokenizer:
             raise TokenizerError(f"$.model.merges[{n}] is {_short(entry)}; it must be a pair of tokens")
         for part in (*pair, pair[0] + pair[1]):
             if part not in ids or ids[part] in special_ids:
-                raise TokenizerError(
-                    f"$.model.merges[{n}]: {_short(part)} is no ordinary token of $.model.vocab"
-                )
+                raise TokenizerError(f"$.model.merges[{n}]: {_short(part)} is no ordinary token of $.model.vocab")
         merges.append((ids[pair[0]], ids[pair[1]]))
     return _built("$.model", lambda: BPETokenizer(tokens, merges, specials, engine=engine))
 
@@ -212,9 +207,7 @@ def _read_vocab(top: _Node) -> tuple[list[str], dict[str, int]]:
         specials[text] = i
     missing = next((i for i in range(len(by_id)) if i not in by_id), None)
     if missing is not None:
-        raise TokenizerError(
-            f"$.model.vocab: {len(by_id)} tokens but none with id {missing}; ids have no gaps"
-        )
+        raise TokenizerError(f"$.model.vocab: {len(by_id)} tokens but none with id {missing}; ids have no gaps")
     return [by_id[i] for i in range(len(by_id))], specials
 
 
@@ -297,9 +290,9 @@ def _document(
         "padding": None,
         "added_tokens": added,
         "normalizer": None,
-        "pre_tokenizer": pre_tokenizer,
+        "pre_tokenizer": deepcopy(pre_tokenizer),
         "post_processor": None,
-        "decoder": decoder,
+        "decoder": deepcopy(decoder),
         "model": model,
     }
 
@@ -322,8 +315,8 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = reprlib.repr(value) if isinstance(value, (str, list, dict)) else json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _file(path: str | PathLike[str]) -> Path:

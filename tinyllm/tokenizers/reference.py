@@ -55,9 +55,7 @@ def train(
     after: list[int] = []
     weight: list[int] = []  # how often the word occurs that the position belongs to
     counts: Counter[Pair] = Counter()
-    places: defaultdict[Pair, list[int]] = defaultdict(
-        list
-    )  # where the pair starts, or once started, ascending
+    places: defaultdict[Pair, list[int]] = defaultdict(list)  # where the pair starts, or once started, ascending
     for word, n in words.items():
         start, end = len(symbols), len(symbols) + len(word)
         symbols += [byte_ids[byte] for byte in word]
@@ -127,9 +125,7 @@ def encode_long_piece(symbols: list[int], ranks: Ranks) -> list[int]:
     end = len(symbols)
     after = list(range(1, end + 1))
     before = list(range(-1, end))
-    heap = [
-        (*ranks[pair][:1], i, *ranks[pair][1:]) for i, pair in enumerate(pairwise(symbols)) if pair in ranks
-    ]
+    heap = [(*ranks[pair][:1], i, *ranks[pair][1:]) for i, pair in enumerate(pairwise(symbols)) if pair in ranks]
     heapq.heapify(heap)
     while heap:
         rank, i, new = heapq.heappop(heap)
