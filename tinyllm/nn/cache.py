@@ -37,7 +37,7 @@ class LayerCache:
         want = (*self.k.shape[:2], k.shape[2], self.k.shape[3])
         if tuple(k.shape) != want or tuple(v.shape) != want:
             raise ShapeError(
-                f"the cache was made for {self.k.shape[0]} sequences, {self.k.shape[1]} heads, width {self.k.shape[3]}; "
+                f"the cache is for {self.k.shape[0]} sequences, {self.k.shape[1]} heads, width {self.k.shape[3]}; "
                 f"got keys {tuple(k.shape)} and values {tuple(v.shape)} (batch, heads, tokens, width)"
             )
         end = self.length + k.shape[2]

@@ -206,7 +206,7 @@ def bounds(mask: Mask | None, batch: int, n_query: int, n_key: int) -> tuple[Bou
     """
     if mask is None:
         return None, None
-    out = []
+    out: list[Bound] = []
     for bound in mask.intervals(n_query, n_key):
         if bound is None:
             out.append(None)

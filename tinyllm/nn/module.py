@@ -11,9 +11,8 @@ last one has left. Not here: devices (there is one), and anything that saves to 
 
 from __future__ import annotations
 
-import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -22,6 +21,7 @@ from .. import backend
 from .._tensor import Tensor
 from ..autograd import no_grad
 from ..errors import CheckpointError
+from .hooks import BackwardWatch, RemovableHandle
 from .parameter import Parameter
 
 
@@ -36,19 +36,6 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-class RemovableHandle:
-    """Returned by the `register_*hook` methods; `remove()` takes the hook away."""
-
-    _ids = itertools.count()
-
-    def __init__(self, hooks: dict[int, Callable]):
-        self._hooks, self._id = hooks, next(self._ids)
-
-    def remove(self) -> None:
-        """Take the hook away; calling it twice is harmless."""
-        self._hooks.pop(self._id, None)
 
 
 class Module:
@@ -69,7 +56,7 @@ class Module:
         """What calling the module does; every subclass defines it."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    # -- attributes: registration -------------------------------------------------------------------------------------------------------
+    # -- attributes: registration --
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
@@ -160,7 +147,7 @@ class Module:
 
     register_module = add_module
 
-    # -- walking the tree ---------------------------------------------------------------------------------------------------------------
+    # -- walking the tree --
 
     def named_modules(
         self, memo: set | None = None, prefix: str = "", remove_duplicate: bool = True
@@ -251,7 +238,7 @@ class Module:
         fn(self)
         return self
 
-    # -- state --------------------------------------------------------------------------------------------------------------------------
+    # -- state --
 
     def state_dict(self, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Tensor]:
         """Parameters and persistent buffers by dotted name. The tensors share memory with the module."""
@@ -355,7 +342,7 @@ class Module:
             if p.grad is not None:
                 p.grad = None if set_to_none else Tensor(backend.full(p.array.shape, 0, p.array.dtype))
 
-    # -- calling and hooks --------------------------------------------------------------------------------------------------------------
+    # -- calling and hooks --
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not (self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks):
@@ -364,7 +351,7 @@ class Module:
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        watch = _BackwardWatch(self) if self._backward_pre_hooks or self._backward_hooks else None
+        watch = BackwardWatch(self) if self._backward_pre_hooks or self._backward_hooks else None
         if watch is not None:
             args = watch.inputs(args)
         out = self.forward(*args, **kwargs)
@@ -373,25 +360,19 @@ class Module:
             out = out if changed is None else changed
         return out if watch is None else watch.outputs(out)
 
-    @staticmethod
-    def _register(hooks: dict[int, Callable], hook: Callable) -> RemovableHandle:
-        handle = RemovableHandle(hooks)
-        hooks[handle._id] = hook
-        return handle
-
     def register_forward_pre_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, args)`` runs before forward; what it returns, if not None, replaces the arguments."""
-        return self._register(self._forward_pre_hooks, hook)
+        return RemovableHandle(self._forward_pre_hooks, hook)
 
     def register_forward_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, args, output)`` runs after forward; what it returns, if not None, replaces the
         output.
         """
-        return self._register(self._forward_hooks, hook)
+        return RemovableHandle(self._forward_hooks, hook)
 
     def register_full_backward_pre_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, grad_output)`` runs before the first gradient enters the module."""
-        return self._register(self._backward_pre_hooks, hook)
+        return RemovableHandle(self._backward_pre_hooks, hook)
 
     def register_full_backward_hook(self, hook: Callable) -> RemovableHandle:
         """``hook(module, grad_input, grad_output)`` runs when the gradients of all positional inputs are
@@ -400,9 +381,9 @@ class Module:
         If no input requires grad it runs when the output's gradient is, as PyTorch's does, with None for
         each input.
         """
-        return self._register(self._backward_hooks, hook)
+        return RemovableHandle(self._backward_hooks, hook)
 
-    # -- text ---------------------------------------------------------------------------------------------------------------------------
+    # -- text --
 
     def extra_repr(self) -> str:
         """What `repr` shows between the parentheses."""
@@ -414,60 +395,3 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({extra})"
         return f"{type(self).__name__}({extra}\n  " + "\n  ".join(lines) + "\n)"
-
-
-class _BackwardWatch:
-    """Calls the backward hooks of one call of a module. Aliases at its border carry the hooks, so gradients
-    on other paths don't count.
-    """
-
-    def __init__(self, module: Module):
-        self.module = module
-        self.grad_in: dict[int, Any] = {}
-        self.grad_out: dict[int, Any] = {}
-        self.n_in = self.n_out = self.started = 0
-        self.width_in = self.width_out = 0
-
-    def _border(self, values: Iterable[Any], on_grad: Callable[[int, Tensor], None]) -> tuple[tuple, int]:
-        out, n = [], 0
-        for i, v in enumerate(values):
-            if isinstance(v, Tensor) and v.requires_grad:
-                v = v.view(v.shape)
-                v.register_hook(lambda g, i=i: on_grad(i, g))
-                n += 1
-            out.append(v)
-        return tuple(out), n
-
-    def inputs(self, args: tuple) -> tuple:
-        out, self.n_in = self._border(args, self._on_input)
-        self.width_in = len(args)
-        return out
-
-    def outputs(self, out: Any) -> Any:
-        several = isinstance(out, (tuple, list))
-        marked, self.n_out = self._border(out if several else (out,), self._on_output)
-        self.width_out = len(marked)
-        return type(out)(marked) if several else marked[0]
-
-    def _on_output(self, i: int, g: Tensor) -> None:
-        self.grad_out[i] = g
-        if not self.started:
-            self.started = True
-            for hook in list(self.module._backward_pre_hooks.values()):
-                hook(self.module, self._row(self.grad_out, self.width_out))
-        if not self.n_in and len(self.grad_out) == self.n_out:
-            self._finish()
-
-    def _on_input(self, i: int, g: Tensor) -> None:
-        self.grad_in[i] = g
-        if len(self.grad_in) == self.n_in:
-            self._finish()
-
-    def _finish(self) -> None:
-        for hook in list(self.module._backward_hooks.values()):
-            hook(self.module, self._row(self.grad_in, self.width_in), self._row(self.grad_out, self.width_out))
-        self.grad_in, self.grad_out, self.started = {}, {}, False
-
-    @staticmethod
-    def _row(grads: dict[int, Any], width: int) -> tuple:
-        return tuple(grads.get(i) for i in range(width))

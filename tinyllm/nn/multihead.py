@@ -189,7 +189,7 @@ class MultiheadAttention(Module):
         if not parts:
             return None
         if extra:  # the appended keys are visible to all
-            parts = [F.pad(m.to(np.dtype(np.float32)), (0, extra)).to(m.dtype) for m in parts]
+            parts = [F.pad(m, (0, extra)) for m in parts]
         if all(m.dtype == bool for m in parts):
             keep = parts[0].logical_not()
             return keep if len(parts) == 1 else keep.logical_and(parts[1].logical_not())

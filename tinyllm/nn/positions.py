@@ -1,9 +1,9 @@
 """Positions: how a model learns where a token stands. One protocol with three hooks, each the identity by
 default.
 
-    embed(x, positions)           add to the token vectors, once, before the first block   (learned, sinusoidal)
-    rotate(q, k, positions)       change queries and keys in each attention                (rotary)
-    scores(n_query, n_key, n_head)    arguments for the attention kernel, never a T x T array  (ALiBi slopes, relative tables)
+    embed(x, positions)             add to the token vectors, once, before the first block (learned, sinusoidal)
+    rotate(q, k, positions)         change queries and keys in each attention (rotary)
+    scores(n_query, n_key, n_head)  arguments for the attention kernel, never a T x T array (ALiBi, relative tables)
 
 A model asks ``where = scheme.at(positions)`` once per forward pass and hands `where` on; attention calls
 its hooks and has no branch on the kind.
@@ -94,7 +94,7 @@ class LearnedPositions(Positions):
         """x + weight[positions]. IndexError for a position that the table does not have."""
         if positions.size and positions.max() >= self.max_len:
             raise IndexError(
-                f"position {positions.max()} is beyond the {self.max_len} learned positions (n_positions of the config); "
+                f"position {positions.max()} is beyond the {self.max_len} learned positions (n_positions in a config); "
                 "shorten the input, or use positions that extrapolate"
             )
         return x + F.embedding(Tensor(positions), self.weight)
@@ -120,7 +120,8 @@ class SinusoidalPositions(Positions):
         """The vectors of `positions` (...), float64 (..., d)."""
         with no_grad():
             pairs = -(-self.d_model // 2)
-            exponents = Tensor(np.arange(pairs, dtype=np.float64)) * (-2.0 * math.log(self.base) / max(self.d_model, 1))
+            rate = -2.0 * math.log(self.base) / max(self.d_model, 1)
+            exponents = Tensor(np.arange(pairs, dtype=np.float64)) * rate
             angle = Tensor(positions).to(np.dtype(np.float64)).unsqueeze(-1) * exponents.exp()
             both = stack([angle.sin(), angle.cos()], -1)
             return both.reshape(*positions.shape, 2 * pairs)[..., : self.d_model]

@@ -46,6 +46,7 @@ class Adam(Optimizer):
     def _update(self, p: Tensor, g: np.ndarray, state: dict[str, Any], group: Group, grad_scale: float) -> None:
         if not state:
             state.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
+        beta1, beta2 = group["betas"]
         state["step"] = int(state["step"]) + 1
         backend.adam_(
             p.array,
@@ -53,7 +54,8 @@ class Adam(Optimizer):
             state["exp_avg"].array,
             state["exp_avg_sq"].array,
             group["lr"],
-            *group["betas"],
+            beta1,
+            beta2,
             group["eps"],
             group["weight_decay"],
             self.decoupled,

@@ -165,7 +165,7 @@ class Optimizer:
         array = value.array if isinstance(value, Tensor) else value
         if not isinstance(array, np.ndarray):
             return value
-        if array.ndim == 0 or (key == "step" and array.size == 1):
+        if key == "step":  # a tensor in PyTorch, a number here
             return array.item()
         if array.shape != p.shape:
             raise CheckpointError(

@@ -60,6 +60,7 @@ def scaled_dot_product_attention(
         band = Window(*window, alignment=causal_alignment)
         mask = band if mask is None else mask & band
     if attn_mask is not None:
+        attn_mask = attn_mask if attn_mask.dtype == bool else attn_mask.to(query.dtype)
         attn_mask = _four_axes_mask(attn_mask, lead, q.shape[1], q.shape[2], k.shape[2])
     slopes = None
     if alibi_slopes is not None:
@@ -128,7 +129,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, 
             raise TypeError(f"scaled_dot_product_attention: {name} must be a Tensor, got {type(t).__name__}")
         if t.ndim < 2:
             raise ShapeError(
-                f"scaled_dot_product_attention: {name} needs at least 2 axes (length, width), got shape {tuple(t.shape)}"
+                f"scaled_dot_product_attention: {name} needs at least 2 axes (length, width), got {tuple(t.shape)}"
             )
     if not query.dtype == key.dtype == value.dtype or query.dtype.kind != "f":
         raise RuntimeError(
@@ -138,10 +139,10 @@ def _check(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None, 
     if attn_mask is not None:
         if is_causal:
             raise RuntimeError("Explicit attn_mask should not be set when is_causal=True")
-        if attn_mask.dtype != bool and attn_mask.dtype != query.dtype:
+        if attn_mask.dtype not in (bool, np.float32, query.dtype):
             raise RuntimeError(
-                f"Expected attn_mask dtype to be bool or to match query dtype, but got attn_mask.dtype: {attn_mask.dtype} "
-                f"and query.dtype: {query.dtype} instead."
+                f"Expected attn_mask dtype to be bool or float or to match query dtype, but got attn_mask.dtype: "
+                f"{attn_mask.dtype} and query.dtype: {query.dtype} instead."
             )
 
 
@@ -168,14 +169,13 @@ def _four_axes(
     if enable_gqa:
         if width < 3 or heads[1] != heads[2] or not heads[1] or heads[0] % heads[1]:
             raise fail(
-                f"with enable_gqa the {heads[0]} query heads must be a multiple of the {heads[1]} key and {heads[2]} value heads"
+                f"with enable_gqa the {heads[0]} query heads must be a multiple of the {heads[1]} key and "
+                f"{heads[2]} value heads"
             )
         shared = heads
     else:
         if len(set(heads) - {1}) > 1:
-            raise fail(
-                f"the numbers of heads {heads} differ; set enable_gqa=True if groups of query heads share keys and values"
-            )
+            raise fail(f"the numbers of heads {heads} differ; set enable_gqa=True if query heads share keys and values")
         shared = [max(heads) if 0 not in heads else 0] * 3
     try:
         lead = np.broadcast_shapes(*(tuple(t.shape[:-3]) for t in parts))
@@ -198,7 +198,8 @@ def _four_axes_mask(mask: Tensor, lead: tuple[int, ...], heads: int, n_query: in
     shape = tuple(mask.shape)
     if len(shape) > len(full) or any(s not in (1, n) for s, n in zip(reversed(shape), reversed(full), strict=False)):
         raise ShapeError(
-            f"scaled_dot_product_attention: attn_mask {shape} does not broadcast to (..., heads, queries, keys) = {want}"
+            f"scaled_dot_product_attention: attn_mask {shape} does not broadcast to "
+            f"(..., heads, queries, keys) = {want}"
         )
     if len(lead) <= 1:
         return mask.reshape(*[1] * (4 - len(shape)), *shape)

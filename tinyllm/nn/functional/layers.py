@@ -15,6 +15,7 @@ from ... import ops
 from ..._tensor import Tensor
 from ...autograd import apply
 from ...errors import ShapeError
+from ...functions import where
 from ...random import default_generator
 
 
@@ -54,7 +55,7 @@ def leaky_relu(input: Tensor, negative_slope: float = 0.01) -> Tensor:
     """x where x > 0, else negative_slope * x."""
     if negative_slope == 0.01:
         return apply(ops.LeakyRelu, input)
-    return relu(input) - relu(-input) * negative_slope
+    return where(input > 0, input, input * negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0) -> Tensor:

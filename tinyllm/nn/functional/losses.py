@@ -37,11 +37,12 @@ def _rows(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     if tuple(target.shape) != expected:
         if target.ndim and input.ndim > 1 and target.shape[0] != input.shape[0]:
             raise ShapeError(
-                f"{name}: expected input batch_size ({input.shape[0]}) to match target batch_size ({target.shape[0]}); "
-                f"input {tuple(input.shape)}, target {tuple(target.shape)}"
+                f"{name}: expected input batch_size ({input.shape[0]}) to match target batch_size "
+                f"({target.shape[0]}); input {tuple(input.shape)}, target {tuple(target.shape)}"
             )
         raise ShapeError(
-            f"{name}: an input (N, C, d1...) of {tuple(input.shape)} needs a target (N, d1...) of {expected}, got {tuple(target.shape)}"
+            f"{name}: an input (N, C, d1...) of {tuple(input.shape)} needs a target (N, d1...) of {expected}, "
+            f"got {tuple(target.shape)}"
         )
     if target.dtype.kind != "i":
         raise DtypeError(f"{name}: expected target of an integer dtype (class indices), got {target.dtype}")
@@ -53,7 +54,8 @@ def _rows(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 def _check_weight(name: str, weight: Tensor | None, classes: int) -> None:
     if weight is not None and tuple(weight.shape) != (classes,):
         raise ShapeError(
-            f"{name}: weight tensor should be defined either for all {classes} classes or no classes, got {tuple(weight.shape)}"
+            f"{name}: weight tensor should be defined either for all {classes} classes or no classes, "
+            f"got {tuple(weight.shape)}"
         )
 
 
@@ -147,8 +149,9 @@ def nll_loss(
 def _warn_broadcast(name: str, input: Tensor, target: Tensor) -> None:
     if tuple(input.shape) != tuple(target.shape):
         warnings.warn(
-            f"{name}: using a target size ({tuple(target.shape)}) that is different to the input size ({tuple(input.shape)}). "
-            "This will likely lead to incorrect results due to broadcasting. Please ensure they have the same size.",
+            f"{name}: using a target size ({tuple(target.shape)}) that is different to the input size "
+            f"({tuple(input.shape)}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
             stacklevel=3,
         )
 
@@ -198,7 +201,8 @@ def binary_cross_entropy(
     _same_shape("binary_cross_entropy", input, target)
     if input.array.size and not (input.array.min() >= 0 and input.array.max() <= 1):
         raise RuntimeError(
-            "binary_cross_entropy: all elements of input should be between 0 and 1; for logits use the _with_logits form"
+            "binary_cross_entropy: all elements of input should be between 0 and 1; "
+            "for logits use binary_cross_entropy_with_logits"
         )
     loss = -(target * input.log().clamp(min=-100.0) + (1 - target) * (1 - input).log().clamp(min=-100.0))
     return _reduce(loss if weight is None else loss * weight, reduction)
