@@ -6,7 +6,7 @@ Our own: Attention with masks (Causal, Window, Padding, Segments, PrefixLM, Dens
 cache, MLP, GatedMLP, Block.
 """
 
-from . import functional, init
+from . import functional, init, utils
 from .activations import (
     ELU,
     GELU,
@@ -130,4 +130,5 @@ __all__ = [
     "activation",
     "functional",
     "init",
+    "utils",
 ]

@@ -31,7 +31,7 @@ from .parameter import Parameter
 if TYPE_CHECKING:
     from .module import Module
 
-_ROWS_AT_ONCE = 1 << 20  # elements made at a time for a slice, so that no process needs the whole
+_ELEMENTS_AT_ONCE = 1 << 20  # elements made at a time for a slice, so that no process needs the whole
 _local = threading.local()
 
 
@@ -66,7 +66,7 @@ class Rule:
         want = tuple(max(0, stop - start) for start, stop, _ in bounds)
         out = self._make(bounds, want, dtype)
         if self.zero_row is not None and bounds[0][0] <= self.zero_row < bounds[0][1]:
-            row = out[self.zero_row - bounds[0][0]]
+            row = out[self.zero_row - bounds[0][0] :][:1]
             backend.assign(row, backend.full(row.shape, 0, dtype))
         return out
 
@@ -78,7 +78,7 @@ class Rule:
             return self._run(want, first, dtype)
         out = backend.empty(want, dtype)
         row = math.prod(self.shape[1:])
-        at_once = max(1, _ROWS_AT_ONCE // max(row, 1))
+        at_once = max(1, _ELEMENTS_AT_ONCE // max(row, 1))
         inner = tuple(slice(start, start + n) for (start, _, _), n in zip(bounds[1:], want[1:], strict=True))
         for done in range(0, want[0], at_once):
             n = min(at_once, want[0] - done)

@@ -50,7 +50,7 @@ class Parameter(Tensor):
     @property
     def deferred(self) -> bool:
         """Whether the parameter has no storage of its own yet."""
-        return not self.array.flags.writeable and not any(self.array.strides) and self.array.size > 0
+        return not self.array.flags.writeable and not any(self.array.strides)
 
     def materialize(self) -> Parameter:
         """Give a deferred parameter the numbers that its rule describes; a no-op for one that has them."""
