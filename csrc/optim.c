@@ -11,13 +11,19 @@ typedef struct {
     int64_t n;
 } optim_job;
 
+/* grad_scale g + decay p; without decay a NaN in p stays out of it. */
+INLINE V decayed(const optim_job *job, V g, V p) {
+    V d = g * v_splat(job->grad_scale);
+    return job->decay != 0 ? v_fma(v_splat(job->decay), p, d) : d;
+}
+
 /* d = grad_scale g + decay p;  m = beta1 m + rest1 d (m = d on the first step);  p -= lr (m, or d + beta1 m if nesterov). */
 static void sgd_range(void *context, int64_t begin, int64_t end) {
     optim_job job = *(optim_job *)context;
     const T *g = job.g + begin;
     T *p = job.p + begin, *m = job.m ? job.m + begin : NULL;
     ROW_EACH(end - begin) {
-        V value = LOAD(p), d = v_fma(v_splat(job.decay), value, LOAD(g) * v_splat(job.grad_scale));
+        V value = LOAD(p), d = decayed(&job, LOAD(g), value);
         if (m) {
             V moved = job.first != 0 ? d : v_fma(v_splat(job.beta1), LOAD(m), v_splat(job.rest1) * d);
             STORE(m, moved);
@@ -41,7 +47,7 @@ static void adam_range(void *context, int64_t begin, int64_t end) {
     const T *g = job.g + begin;
     T *p = job.p + begin, *m = job.m + begin, *v = job.v + begin;
     ROW_EACH(end - begin) {
-        V value = LOAD(p), d = v_fma(v_splat(job.decay), value, LOAD(g) * v_splat(job.grad_scale));
+        V value = LOAD(p), d = decayed(&job, LOAD(g), value);
         V mean = v_fma(v_splat(job.beta1), LOAD(m), v_splat(job.rest1) * d);
         V square = v_fma(v_splat(job.beta2), LOAD(v), v_splat(job.rest2) * d * d);
         STORE(m, mean);

@@ -34,7 +34,9 @@ def sgd_(
     p -= lr*d
     """
     with np.errstate(all="ignore"):
-        d = grad_scale * g.astype(np.float64) + weight_decay * p.astype(np.float64)
+        d = grad_scale * g.astype(np.float64)
+        if weight_decay != 0.0:
+            d = d + weight_decay * p.astype(np.float64)
         if momentum != 0.0:
             assert buf is not None
             moved = d if first else momentum * buf.astype(np.float64) + (1.0 - dampening) * d
@@ -67,7 +69,7 @@ def adam_(
         value, d = p.astype(np.float64), grad_scale * g.astype(np.float64)
         if decoupled:
             value = value * (1.0 - lr * weight_decay)
-        else:
+        elif weight_decay != 0.0:
             d = d + weight_decay * value
         mean = beta1 * m.astype(np.float64) + (1.0 - beta1) * d
         square = beta2 * v.astype(np.float64) + (1.0 - beta2) * d * d
