@@ -1,4 +1,4 @@
-"""Optimizers, schedules and clipping: properties, saving, errors. tests/oracle compares their numbers with PyTorch's."""
+"""Optimizers, schedules, clipping: properties, saving, errors. tests/oracle compares their numbers with PyTorch's."""
 
 from __future__ import annotations
 
