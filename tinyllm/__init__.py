@@ -24,7 +24,21 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names.split()}
 _HOME_OF["bool"] = "_tensor"
-_PACKAGES = ("autograd", "backend", "config", "data", "formats", "generation", "models", "nn", "op", "ops", "optim", "tokenizers", "training")
+_PACKAGES = (
+    "autograd",
+    "backend",
+    "config",
+    "data",
+    "formats",
+    "generation",
+    "models",
+    "nn",
+    "op",
+    "ops",
+    "optim",
+    "tokenizers",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,7 +44,10 @@ def _parse(equation: str, operands: tuple) -> tuple[list[list[str]], list[str]]:
     parts = left.split(",")
     if len(parts) != len(operands):
         raise ShapeError(f"einsum {equation!r}: {len(parts)} terms for {len(operands)} operands")
-    most = max((x.array.ndim - len(p.replace("...", "")) for p, x in zip(parts, operands, strict=True) if "..." in p), default=0)
+    most = max(
+        (x.array.ndim - len(p.replace("...", "")) for p, x in zip(parts, operands, strict=True) if "..." in p),
+        default=0,
+    )
     dots = [str(i) for i in range(most)]
 
     def letters(part: str, ndim: int | None) -> list[str]:
@@ -72,13 +75,17 @@ def _diagonals(x: Tensor, labels: list[str]) -> tuple[Tensor, list[str]]:
             i = labels.index(letter)
             j = labels.index(letter, i + 1)
             if x.array.shape[i] != x.array.shape[j]:
-                raise ShapeError(f"einsum: axis {letter!r} of one operand has sizes {x.array.shape[i]} and {x.array.shape[j]}")
+                raise ShapeError(
+                    f"einsum: axis {letter!r} of one operand has sizes {x.array.shape[i]} and {x.array.shape[j]}"
+                )
             x = f.diagonal(x, 0, i, j)
             labels = [k for n, k in enumerate(labels) if n not in (i, j)] + [letter]
     return x, labels
 
 
-def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], keep: set[str], sizes: dict[str, int]) -> tuple[Tensor, list[str]]:
+def _contract(
+    a: Tensor, la: list[str], b: Tensor, lb: list[str], keep: set[str], sizes: dict[str, int]
+) -> tuple[Tensor, list[str]]:
     """a and b as one product: letters in both and kept are batch axes, in both and not kept are summed, in one and not kept summed first."""
     for own, other, which in ((la, lb, 0), (lb, la, 1)):
         drop = [i for i, letter in enumerate(own) if letter not in other and letter not in keep]
@@ -95,7 +102,9 @@ def _contract(a: Tensor, la: list[str], b: Tensor, lb: list[str], keep: set[str]
     def matrix(x: Tensor, labels: list[str], first: list[str], second: list[str]) -> Tensor:
         order = batch + first + second
         x = f.expand(f.permute(x, [labels.index(k) for k in order]), [sizes[k] for k in order])
-        return f.reshape(x, [*[sizes[k] for k in batch], math.prod(sizes[k] for k in first), math.prod(sizes[k] for k in second)])
+        return f.reshape(
+            x, [*[sizes[k] for k in batch], math.prod(sizes[k] for k in first), math.prod(sizes[k] for k in second)]
+        )
 
     product = f.matmul(matrix(a, la, rows, summed), matrix(b, lb, summed, columns))
     labels = batch + rows + columns

@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -24,7 +24,9 @@ bool_ = np.dtype(bool)
 _DTYPES = (float32, float64, int32, int64, bool_)
 
 
-_bool, _int = bool, int  # inside the class these names are conversions
+# inside the class these names are conversions
+_bool: TypeAlias = bool
+_int: TypeAlias = int
 
 
 class Tensor(Variable):
@@ -115,7 +117,9 @@ class Tensor(Variable):
     def item(self) -> Any:
         """The only element as a Python number."""
         if self.array.size != 1:
-            raise RuntimeError(f"item: only a tensor of one element can become a number, this one has shape {self.shape}")
+            raise RuntimeError(
+                f"item: only a tensor of one element can become a number, this one has shape {self.shape}"
+            )
         return self.array.item()
 
     def tolist(self) -> Any:
@@ -203,7 +207,9 @@ class Tensor(Variable):
     def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> None:
         """Call `hook` with this leaf each time its `.grad` is complete."""
         if self.node is not None or not self.requires_grad:
-            raise RuntimeError("register_post_accumulate_grad_hook: only a leaf that requires grad accumulates a gradient")
+            raise RuntimeError(
+                "register_post_accumulate_grad_hook: only a leaf that requires grad accumulates a gradient"
+            )
         self.accumulate_hooks = [*(self.accumulate_hooks or []), hook]
 
     def retain_grad(self) -> None:
@@ -211,7 +217,9 @@ class Tensor(Variable):
         if self.node is not None:
 
             def keep(g: Tensor) -> None:
-                self.grad = Tensor(backend.copy(g.array) if self.grad is None else backend.binary("add", self.grad.array, g.array))
+                self.grad = Tensor(
+                    backend.copy(g.array) if self.grad is None else backend.binary("add", self.grad.array, g.array)
+                )
 
             self.register_hook(keep)
 
@@ -264,7 +272,9 @@ class Tensor(Variable):
 
     def _writable(self, what: str) -> None:
         if is_grad_enabled() and self.requires_grad:
-            raise RuntimeError(f"{what} writes in place, which autograd does not record: do it under no_grad(), or build a new tensor (where, scatter)")
+            raise RuntimeError(
+                f"{what} writes in place, which autograd does not record: do it under no_grad(), or build a new tensor (where, scatter)"
+            )
         self.version[0] += 1
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -281,7 +291,9 @@ class Tensor(Variable):
         """Overwrite with the elements of `src` (broadcast), in place."""
         self._writable("copy_")
         new = src.array if isinstance(src, Variable) else np.asarray(src)
-        backend.assign(self.array, np.broadcast_to(new if new.dtype == self.dtype else backend.copy(new, self.dtype), self.shape))
+        backend.assign(
+            self.array, np.broadcast_to(new if new.dtype == self.dtype else backend.copy(new, self.dtype), self.shape)
+        )
         return self
 
     def fill_(self, value: Any) -> Tensor:
@@ -301,7 +313,14 @@ class Tensor(Variable):
     floor, ceil, round, trunc = f.floor, f.ceil, f.round, f.trunc
     isnan, isinf, isfinite, logical_not = f.isnan, f.isinf, f.isfinite, f.logical_not
     add, sub, mul, div, pow = f.add, f.sub, f.mul, f.div, f.pow
-    maximum, minimum, remainder, fmod, floor_divide, atan2 = f.maximum, f.minimum, f.remainder, f.fmod, f.floor_divide, f.atan2
+    maximum, minimum, remainder, fmod, floor_divide, atan2 = (
+        f.maximum,
+        f.minimum,
+        f.remainder,
+        f.fmod,
+        f.floor_divide,
+        f.atan2,
+    )
     eq, ne, lt, le, gt, ge = f.eq, f.ne, f.lt, f.le, f.gt, f.ge
     logical_and, logical_or, logical_xor = f.logical_and, f.logical_or, f.logical_xor
     masked_fill, clamp = f.masked_fill, f.clamp
@@ -309,11 +328,39 @@ class Tensor(Variable):
     argmax, argmin, any, all, var, std, norm = f.argmax, f.argmin, f.any, f.all, f.var, f.std, f.norm
     logsumexp, softmax, log_softmax, cumsum = f.logsumexp, f.softmax, f.log_softmax, f.cumsum
     sort, argsort, topk = f.sort, f.argsort, f.topk
-    reshape, view, flatten, unflatten, squeeze, unsqueeze = f.reshape, f.view, f.flatten, f.unflatten, f.squeeze, f.unsqueeze
+    reshape, view, flatten, unflatten, squeeze, unsqueeze = (
+        f.reshape,
+        f.view,
+        f.flatten,
+        f.unflatten,
+        f.squeeze,
+        f.unsqueeze,
+    )
     permute, transpose, movedim = f.permute, f.transpose, f.movedim
-    expand, expand_as, broadcast_to, repeat, repeat_interleave = f.expand, f.expand_as, f.broadcast_to, f.repeat, f.repeat_interleave
-    split, chunk, unbind, flip, roll, diagonal, tril, triu = f.split, f.chunk, f.unbind, f.flip, f.roll, f.diagonal, f.tril, f.triu
-    index_select, gather, scatter, scatter_add, index_add = f.index_select, f.gather, f.scatter, f.scatter_add, f.index_add
+    expand, expand_as, broadcast_to, repeat, repeat_interleave = (
+        f.expand,
+        f.expand_as,
+        f.broadcast_to,
+        f.repeat,
+        f.repeat_interleave,
+    )
+    split, chunk, unbind, flip, roll, diagonal, tril, triu = (
+        f.split,
+        f.chunk,
+        f.unbind,
+        f.flip,
+        f.roll,
+        f.diagonal,
+        f.tril,
+        f.triu,
+    )
+    index_select, gather, scatter, scatter_add, index_add = (
+        f.index_select,
+        f.gather,
+        f.scatter,
+        f.scatter_add,
+        f.index_add,
+    )
     masked_select, nonzero, take_along_dim = f.masked_select, f.nonzero, f.take_along_dim
     matmul, mm, mv, bmm, dot, outer = f.matmul, f.mm, f.mv, f.bmm, f.dot, f.outer
 
@@ -373,7 +420,9 @@ def from_numpy(array: np.ndarray) -> Tensor:
 def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one number."""
     target = _dtype(f.result_type(fill_value) if dtype is None else dtype)
-    return Tensor(backend.full(f._sizes((size,)) if not isinstance(size, int) else (size,), fill_value, target)).requires_grad_(requires_grad)
+    return Tensor(
+        backend.full(f._sizes((size,)) if not isinstance(size, int) else (size,), fill_value, target)
+    ).requires_grad_(requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -431,7 +480,9 @@ def rand(*size: Any, dtype: Any = None, generator: random.Generator | None = Non
     return Tensor(backend.uniform(f._sizes(size), _dtype(dtype or float32), key, stream))
 
 
-def randn(*size: Any, dtype: Any = None, requires_grad: bool = False, generator: random.Generator | None = None) -> Tensor:
+def randn(
+    *size: Any, dtype: Any = None, requires_grad: bool = False, generator: random.Generator | None = None
+) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
     key, stream = (generator or random.default_generator).next("randn")
     return Tensor(backend.normal(f._sizes(size), _dtype(dtype or float32), key, stream)).requires_grad_(requires_grad)

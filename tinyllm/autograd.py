@@ -30,7 +30,17 @@ _local = threading.local()
 class Variable:
     """An array in the graph: what autograd needs to know of a Tensor. `node` is None for a leaf."""
 
-    __slots__ = ("__weakref__", "accumulate_hooks", "array", "grad", "hooks", "index", "node", "requires_grad", "version")
+    __slots__ = (
+        "__weakref__",
+        "accumulate_hooks",
+        "array",
+        "grad",
+        "hooks",
+        "index",
+        "node",
+        "requires_grad",
+        "version",
+    )
     tensor_class: type[Variable]
 
     def __init_subclass__(cls, **kwargs: Any):
@@ -98,7 +108,11 @@ class Node:
     def release(self) -> None:
         """Drop everything saved and every edge."""
         keep = ("op", "needs", "number", "outputs")
-        self.__dict__ = {k: v for k, v in self.__dict__.items() if k in keep} | {"_saved": None, "edges": [], "hooks": None}
+        self.__dict__ = {k: v for k, v in self.__dict__.items() if k in keep} | {
+            "_saved": None,
+            "edges": [],
+            "hooks": None,
+        }
 
 
 def is_grad_enabled() -> bool:
@@ -230,7 +244,9 @@ class _Sum:
         return self.array if self.owned and self.array.flags.c_contiguous else backend.copy(self.array)
 
 
-def _plan(roots: Sequence[Node], targets: set[tuple[int, int]] | None) -> tuple[dict[Node, list[bool]], dict[Variable, int]]:
+def _plan(
+    roots: Sequence[Node], targets: set[tuple[int, int]] | None
+) -> tuple[dict[Node, list[bool]], dict[Variable, int]]:
     """Nodes that must run, with the inputs whose gradient they owe, and for each leaf the number of contributions that will come."""
     nodes, stack = set(roots), list(roots)
     while stack:
@@ -321,13 +337,18 @@ def _run(
             results = results if isinstance(results, (tuple, list)) else (results,)
             for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
                 if edge is not None and wanted[node][i]:
-                    fresh = g is not None and not any(np.may_share_memory(g, d) for d in incoming)
-                    fresh = fresh and sum(g is r for r in results) == 1
-                    send(edge[0], edge[1], g, fresh)
+                    send(edge[0], edge[1], g, g is not None and _is_fresh(g, incoming, results))
         node.needs = node_needs
         if not retain_graph:
             node.release()
     return [caught[k].take() if caught[k].array is not None else None for k in keys]
+
+
+def _is_fresh(g: np.ndarray, incoming: Sequence[np.ndarray], results: Sequence[np.ndarray | None]) -> bool:
+    """Whether g may be added into: not a view of a gradient that came in, not stretched (read-only), and handed out once."""
+    return (
+        g.flags.writeable and not any(np.may_share_memory(g, d) for d in incoming) and sum(g is r for r in results) == 1
+    )
 
 
 def _through_hooks(hooks: list[Callable] | None, total: _Sum) -> _Sum:
@@ -351,7 +372,9 @@ def _first_grads(outputs: Sequence[Variable], grads: Sequence[Any]) -> list[np.n
     arrays = []
     for v, g in zip(outputs, grads, strict=True):
         if not v.requires_grad:
-            raise RuntimeError("backward needs an output that requires grad, and this one does not: no leaf that requires grad led to it")
+            raise RuntimeError(
+                "backward needs an output that requires grad, and this one does not: no leaf that requires grad led to it"
+            )
         if g is None:
             if v.array.size != 1:
                 raise RuntimeError(

@@ -104,7 +104,13 @@ sin, cos, tan, asin, acos, atan = (
     _unary(ops.Acos),
     _unary(ops.Atan),
 )
-sinh, cosh, tanh, sigmoid, relu = _unary(ops.Sinh), _unary(ops.Cosh), _unary(ops.Tanh), _unary(ops.Sigmoid), _unary(ops.Relu)
+sinh, cosh, tanh, sigmoid, relu = (
+    _unary(ops.Sinh),
+    _unary(ops.Cosh),
+    _unary(ops.Tanh),
+    _unary(ops.Sigmoid),
+    _unary(ops.Relu),
+)
 floor, ceil, round, trunc = _unary(ops.Floor), _unary(ops.Ceil), _unary(ops.Round), _unary(ops.Trunc)
 isnan, isinf, isfinite, logical_not = _unary(ops.Isnan), _unary(ops.Isinf), _unary(ops.Isfinite), _unary(ops.LogicalNot)
 
@@ -119,7 +125,12 @@ def _binary(op: type[Op], floating: bool = False) -> Callable[[Any, Any], Tensor
     return function
 
 
-maximum, minimum, remainder, fmod = _binary(ops.Maximum), _binary(ops.Minimum), _binary(ops.Remainder), _binary(ops.Fmod)
+maximum, minimum, remainder, fmod = (
+    _binary(ops.Maximum),
+    _binary(ops.Minimum),
+    _binary(ops.Remainder),
+    _binary(ops.Fmod),
+)
 floor_divide, atan2 = _binary(ops.FloorDivide), _binary(ops.Atan2, floating=True)
 eq, ne, lt, le, gt, ge = (
     _binary(ops.Eq),
@@ -180,7 +191,9 @@ def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
 
 def clamp(input: Tensor, min: float | None = None, max: float | None = None) -> Tensor:
     """input limited to [min, max]; None leaves a side open."""
-    return apply(ops.Clamp, _as(input, result_type(input, *[b for b in (min, max) if b is not None])), low=min, high=max)
+    return apply(
+        ops.Clamp, _as(input, result_type(input, *[b for b in (min, max) if b is not None])), low=min, high=max
+    )
 
 
 # -- reductions ------------------------------------------------------------------------------------------------------------------------
@@ -339,7 +352,9 @@ def view(input: Tensor, *shape: Any) -> Tensor:
     """`reshape`, but never a copy: raises where the strides do not allow a view."""
     out = reshape(input, *shape)
     if out.array.size and not np.shares_memory(out.array, input.array):
-        raise ShapeError(f"view: a tensor of shape {input.array.shape} with these strides has no view of shape {_sizes(shape)}; use reshape")
+        raise ShapeError(
+            f"view: a tensor of shape {input.array.shape} with these strides has no view of shape {_sizes(shape)}; use reshape"
+        )
     return out
 
 
@@ -358,7 +373,9 @@ def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     rest = math.prod(n for n in sizes if n != -1)
     full = tuple(s[a] // rest if n == -1 and rest else n for n in sizes)
     if math.prod(full) != s[a]:
-        raise ShapeError(f"unflatten: sizes {tuple(sizes)} must multiply to {s[a]}, the size of axis {dim} of shape {s}")
+        raise ShapeError(
+            f"unflatten: sizes {tuple(sizes)} must multiply to {s[a]}, the size of axis {dim} of shape {s}"
+        )
     return apply(ops.Reshape, input, shape=(*s[:a], *full, *s[a + 1 :]))
 
 
@@ -440,7 +457,9 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
     """Tensors of one shape along a new axis."""
     for i, t in enumerate(tensors):
         if t.array.shape != tensors[0].array.shape:
-            raise ShapeError(f"stack: all shapes must be equal, tensor 0 has {tensors[0].array.shape}, tensor {i} has {t.array.shape}")
+            raise ShapeError(
+                f"stack: all shapes must be equal, tensor 0 has {tensors[0].array.shape}, tensor {i} has {t.array.shape}"
+            )
     return cat([unsqueeze(t, dim) for t in tensors], dim)
 
 
@@ -517,7 +536,9 @@ def getitem(input: Tensor, key: Any) -> Tensor:
     for ids, size in zip(np.broadcast_arrays(*lists.values()), sizes, strict=True):
         if ids.size and (ids.min() < -size or ids.max() >= size):
             bad = ids[(ids < -size) | (ids >= size)].flat[0]
-            raise IndexError(f"index {bad} is out of range for an axis of size {size}, in an index of a tensor of shape {input.array.shape}")
+            raise IndexError(
+                f"index {bad} is out of range for an axis of size {size}, in an index of a tensor of shape {input.array.shape}"
+            )
         flat = flat * size + np.where(ids < 0, ids + size, ids)
     rest = [a for a in range(out.array.ndim) if a not in axes]
     table = permute(out, axes + rest)
@@ -551,11 +572,19 @@ def _split_key(key: tuple, shape: tuple[int, ...]) -> tuple[list, dict[int, np.n
         elif isinstance(k, (int, np.integer)):
             items.append(int(k))
         else:
-            raise TypeError(f"a tensor is indexed by ints, slices, None, Ellipsis, integer or bool tensors, got {type(k).__name__}")
-    used = builtins.sum(k.ndim if isinstance(k, np.ndarray) and k.dtype == bool else k is not None and k is not Ellipsis for k in items)
+            raise TypeError(
+                f"a tensor is indexed by ints, slices, None, Ellipsis, integer or bool tensors, got {type(k).__name__}"
+            )
+    used = builtins.sum(
+        k.ndim if isinstance(k, np.ndarray) and k.dtype == bool else k is not None and k is not Ellipsis for k in items
+    )
     dots = builtins.sum(k is Ellipsis for k in items)
     if used > len(shape) or dots > 1:
-        raise IndexError(f"an index of {used} axes" + (" and several ..." if dots > 1 else "") + f" does not fit a tensor of shape {shape}")
+        raise IndexError(
+            f"an index of {used} axes"
+            + (" and several ..." if dots > 1 else "")
+            + f" does not fit a tensor of shape {shape}"
+        )
     basic: list[Any] = []
     lists: dict[int, np.ndarray] = {}
     axis = at = 0  # of the input, of the view
@@ -574,7 +603,9 @@ def _split_key(key: tuple, shape: tuple[int, ...]) -> tuple[list, dict[int, np.n
                 at += 1
                 continue
             if k.dtype == bool and k.shape != shape[axis : axis + k.ndim]:
-                raise IndexError(f"a mask of shape {k.shape} does not fit axes {axis} to {axis + k.ndim - 1} of a tensor of shape {shape}")
+                raise IndexError(
+                    f"a mask of shape {k.shape} does not fit axes {axis} to {axis + k.ndim - 1} of a tensor of shape {shape}"
+                )
             for ids in k.nonzero() if k.dtype == bool else (k,):
                 basic.append(slice(None))
                 lists[at] = ids
@@ -601,7 +632,11 @@ def gather(input: Tensor, dim: int, index: Tensor) -> Tensor:
 
 def take_along_dim(input: Tensor, indices: Tensor, dim: int) -> Tensor:
     """`gather` with the other axes broadcast."""
-    shape = list(np.broadcast_shapes(*[tuple(1 if i == dim % s.array.ndim else n for i, n in enumerate(s.array.shape)) for s in (input, indices)]))
+    shape = list(
+        np.broadcast_shapes(
+            *[tuple(1 if i == dim % s.array.ndim else n for i, n in enumerate(s.array.shape)) for s in (input, indices)]
+        )
+    )
     a = axis_index("take_along_dim", dim, len(shape))
     full_input, full_index = list(shape), list(shape)
     full_input[a], full_index[a] = input.array.shape[a], indices.array.shape[a]
@@ -648,7 +683,9 @@ def matmul(input: Tensor, other: Tensor) -> Tensor:
 def _product(name: str, a_dims: int, b_dims: int) -> Callable[[Tensor, Tensor], Tensor]:
     def function(input: Tensor, other: Tensor) -> Tensor:
         if (input.array.ndim, other.array.ndim) != (a_dims, b_dims):
-            raise ShapeError(f"{name}: expected tensors of {a_dims} and {b_dims} axes, got {input.array.shape} and {other.array.shape}")
+            raise ShapeError(
+                f"{name}: expected tensors of {a_dims} and {b_dims} axes, got {input.array.shape} and {other.array.shape}"
+            )
         return matmul(input, other)
 
     function.__name__ = function.__qualname__ = name

@@ -30,11 +30,16 @@ registry: dict[str, type[Op]] = {}
 
 @dataclass
 class Sample:
-    """Inputs for one call of an op: arrays (or None) and attributes; `tol` scales the test's tolerance where the op is ill-conditioned."""
+    """Inputs for one call of an op: arrays (or None) and attributes.
+
+    `tol` scales the test's tolerance where the op is ill-conditioned; `numeric` is False where the gradient is by convention not the
+    derivative (a padding row), so that only the oracle can check it.
+    """
 
     args: tuple
     attrs: dict[str, Any] = field(default_factory=dict)
     tol: float = 1.0
+    numeric: bool = True
 
 
 class Draw(Protocol):
@@ -88,7 +93,9 @@ class Op:
                 continue
             kind = cls.kinds[min(i, len(cls.kinds) - 1)]
             if a.dtype.kind not in _KINDS[kind]:
-                raise DtypeError(f"{cls.__name__}: input {i} must be {_KIND_NAMES[kind]}, got {a.dtype}; convert it with .to(dtype)")
+                raise DtypeError(
+                    f"{cls.__name__}: input {i} must be {_KIND_NAMES[kind]}, got {a.dtype}; convert it with .to(dtype)"
+                )
             if kind in "fn" or (kind == "m" and a.dtype.kind == "f"):
                 if common is not None and a.dtype != common:
                     raise DtypeError(
@@ -129,7 +136,9 @@ def broadcast(op: str, **args: Shape) -> Shape:
         sizes = {s[i] for s in args.values() if len(s) >= -i} - {1}
         if len(sizes) > 1:
             shapes: dict[str, Any] = {k: (v, "...") for k, v in args.items()}
-            raise shape_error(op, f"sizes {sorted(sizes)} in axis {i} do not broadcast", "equal sizes, or 1, on each axis", **shapes)
+            raise shape_error(
+                op, f"sizes {sorted(sizes)} in axis {i} do not broadcast", "equal sizes, or 1, on each axis", **shapes
+            )
         out.append(sizes.pop() if sizes else 1)
     return tuple(out)
 

@@ -41,15 +41,23 @@ class Attention(Op):
             rule = "B must agree everywhere, Hk and Tk between key and value, D between query and key"
             raise shape_error("Attention", rule, **axes)
         if k[1] == 0 or q[1] % k[1]:
-            raise shape_error("Attention", "Hq must be a multiple of Hk", "grouped heads share one key/value head", **axes)
+            raise shape_error(
+                "Attention", "Hq must be a multiple of Hk", "grouped heads share one key/value head", **axes
+            )
         scores = (q[0], q[1], q[2], k[2])
-        if mask is not None and (len(mask) > 4 or any(m not in (1, s) for m, s in zip(mask[::-1], scores[::-1], strict=False))):
-            raise shape_error("Attention", f"the mask must broadcast to (B, Hq, Tq, Tk) = {scores}", mask=(mask, "..."), **axes)
+        if mask is not None and (
+            len(mask) > 4 or any(m not in (1, s) for m, s in zip(mask[::-1], scores[::-1], strict=False))
+        ):
+            raise shape_error(
+                "Attention", f"the mask must broadcast to (B, Hq, Tq, Tk) = {scores}", mask=(mask, "..."), **axes
+            )
         for name, a in (("lo", lo), ("hi", hi)):
             if a is not None and (a.ndim != 2 or a.shape[0] not in (1, q[0]) or a.shape[1] != q[2]):
                 raise shape_error("Attention", f"{name} must be (B or 1, Tq)", **{name: (a.shape, "B Tq")}, **axes)
         if slopes is not None and slopes.shape != q[1:2]:
-            raise shape_error("Attention", "slopes must hold one number per query head", slopes=(slopes.shape, "Hq"), **axes)
+            raise shape_error(
+                "Attention", "slopes must hold one number per query head", slopes=(slopes.shape, "Hq"), **axes
+            )
         if dropout is not None and not 0 <= dropout[0] <= 1:
             raise ValueError(f"Attention: the dropout probability must be from 0 to 1, got {dropout[0]}")
         return (*q[:3], v[3])
@@ -88,7 +96,13 @@ class Attention(Op):
         attrs: dict = {"scale": 1 / math.sqrt(d)}
         mask = draw.choice([None, None, draw.array(draw.part_of(scores)), draw.bools(draw.part_of(scores))])
         causal = np.arange(tq)[None] + 1 + tk - tq  # rows that see nothing when tk < tq
-        extras = [{}, {"hi": causal}, {"hi": causal, "lo": causal - 2}, {"softcap": 2.0}, {"slopes": draw.array((group * hk,))}]
+        extras = [
+            {},
+            {"hi": causal},
+            {"hi": causal, "lo": causal - 2},
+            {"softcap": 2.0},
+            {"slopes": draw.array((group * hk,))},
+        ]
         attrs |= draw.choice([*extras, {"dropout": (0.3, (1, 2), 77, draw.integer(0, 1 << 33))}])
         return Sample((q, k, v, mask), attrs)
 
@@ -98,5 +112,8 @@ class Attention(Op):
         ok = {"scale": 1.0}
         shapes = [(q, k, k), (q, q, k), (q[0], q, q), (q, q[..., :4], q), (q[:1], q, q)]
         bad = [Sample((*s, None), ok) for s in shapes] + [Sample((q, q, q, draw.array((4, 3))), ok)]
-        return [*bad, Sample((q, q, q, draw.ints((4, 4), 0, 1)), ok), Sample((q, q, q, None), ok | {"dropout": (2.0, (0, 0), 0, 0)})]
-
+        return [
+            *bad,
+            Sample((q, q, q, draw.ints((4, 4), 0, 1)), ok),
+            Sample((q, q, q, None), ok | {"dropout": (2.0, (0, 0), 0, 0)}),
+        ]

@@ -63,7 +63,9 @@ class Unary(Op, abstract=True):
 
     @classmethod
     def errors(cls, draw: Draw) -> list[Sample]:
-        return [Sample((draw.ints((2,), 0, 3),))] if cls.kinds == "f" else [Sample((draw.array((2,)), draw.array((2,))))]
+        return (
+            [Sample((draw.ints((2,), 0, 3),))] if cls.kinds == "f" else [Sample((draw.array((2,)), draw.array((2,))))]
+        )
 
 
 class Neg(Unary):
@@ -102,7 +104,7 @@ class Expm1(Unary):
 class Log(Unary):
     """y = ln x.    dx = dy / x."""
 
-    oracle, domain = "torch.log", (0.1, 4.0)
+    oracle, domain = "torch.log", (0.3, 4.0)
 
 
 class Log1p(Unary):
@@ -114,19 +116,19 @@ class Log1p(Unary):
 class Log2(Unary):
     """y = log2 x.    dx = dy / (x ln 2)."""
 
-    oracle, domain = "torch.log2", (0.1, 4.0)
+    oracle, domain = "torch.log2", (0.3, 4.0)
 
 
 class Sqrt(Unary):
     """y = sqrt(x).    dx = dy / (2y)."""
 
-    oracle, domain = "torch.sqrt", (0.1, 4.0)
+    oracle, domain = "torch.sqrt", (0.3, 4.0)
 
 
 class Rsqrt(Unary):
     """y = 1/sqrt(x).    dx = -dy * y^3 / 2."""
 
-    oracle, domain = "torch.rsqrt", (0.1, 4.0)
+    oracle, domain = "torch.rsqrt", (0.3, 4.0)
 
 
 class Reciprocal(Unary):

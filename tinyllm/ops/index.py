@@ -44,7 +44,14 @@ class Slice(Movement):
     @staticmethod
     def samples(draw: Draw) -> Sample:
         x = draw.array(draw.shape(min_dims=2, min_side=2))
-        keys = [(0,), (slice(1, None),), (None, ..., -1), (slice(None), slice(0, 2)), (..., slice(None, None, 2)), (slice(5, 1),)]
+        keys = [
+            (0,),
+            (slice(1, None),),
+            (None, ..., -1),
+            (slice(None), slice(0, 2)),
+            (..., slice(None, None, 2)),
+            (slice(5, 1),),
+        ]
         return Sample((x,), {"key": draw.choice(keys)})
 
     @staticmethod
@@ -92,7 +99,8 @@ class Embedding(Movement):
     def samples(draw: Draw) -> Sample:
         weight = draw.array(draw.shape(min_dims=1, max_dims=3, min_side=1))
         padding = 0 if weight.ndim == 2 and draw.choice([False, True]) else None
-        return Sample((weight, draw.ints(draw.shape(max_dims=3), 0, len(weight))), {"padding_idx": padding})
+        ids = draw.ints(draw.shape(max_dims=3), 0, len(weight))
+        return Sample((weight, ids), {"padding_idx": padding}, numeric=padding is None)
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
@@ -103,7 +111,12 @@ class Embedding(Movement):
 def _check_index(op, x, index, dim):
     axis = axis_index(op, dim, len(x))
     if len(index) != len(x) or any(i > s for j, (i, s) in enumerate(zip(index, x, strict=True)) if j != axis):
-        raise shape_error(op, f"index must have {len(x)} axes, none but axis {axis} longer than the input's", input=(x, "..."), index=(index, "..."))
+        raise shape_error(
+            op,
+            f"index must have {len(x)} axes, none but axis {axis} longer than the input's",
+            input=(x, "..."),
+            index=(index, "..."),
+        )
     return axis
 
 
@@ -138,10 +151,10 @@ class Gather(Movement):
         (index,) = ctx.saved
         part = backend.gather_grad(dy, ctx.axis, index, ctx.x_shape[ctx.axis])
         if part.shape == ctx.x_shape:
-            return part
+            return part, None
         dx = backend.full(ctx.x_shape, 0, dy.dtype)
         backend.assign(_corner(dx, index, ctx.axis), part)
-        return dx
+        return dx, None
 
     @staticmethod
     def samples(draw: Draw) -> Sample:
@@ -155,7 +168,11 @@ class Gather(Movement):
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
         x, i = draw.array((2, 3)), draw.ints((2, 3), 0, 2)
-        return [Sample((x, i + 3), {"dim": 1}), Sample((x, i), {"dim": 2}), Sample((x, draw.ints((3, 3), 0, 2)), {"dim": 1})]
+        return [
+            Sample((x, i + 3), {"dim": 1}),
+            Sample((x, i), {"dim": 2}),
+            Sample((x, draw.ints((3, 3), 0, 2)), {"dim": 1}),
+        ]
 
 
 class ScatterAdd(Movement):
@@ -222,7 +239,9 @@ class Scatter(Movement):
         check_bounds("Scatter", index, size, f"axis {ctx.axis}")
         hits = backend.gather_grad(backend.full(index.shape, 1, np.dtype(np.float64)), ctx.axis, index, size)
         if hits.size and hits.max() > 1:
-            raise ValueError("Scatter: index names a place twice, which value wins would be undefined; use scatter_add, or make it unique")
+            raise ValueError(
+                "Scatter: index names a place twice, which value wins would be undefined; use scatter_add, or make it unique"
+            )
         ctx.hit = hits > 0
         ctx.save(index)
         y = backend.copy(x)

@@ -35,7 +35,9 @@ class Matmul(Op):
         if a[-1] != b[-2 if len(b) > 1 else -1]:
             names = "K" if len(a) == 1 else "... M K", "K" if len(b) == 1 else "... K N"
             hint = "transpose one of them?" if len(a) > 1 and len(b) > 1 and a[-1] == b[-1] else ""
-            raise shape_error("Matmul", "the last axis of a must equal the second last of b", hint, a=(a, names[0]), b=(b, names[1]))
+            raise shape_error(
+                "Matmul", "the last axis of a must equal the second last of b", hint, a=(a, names[0]), b=(b, names[1])
+            )
         batch = broadcast("Matmul (axes before the last two)", a=a[:-2], b=b[:-2])
         return batch + (a[-2:-1] if len(a) > 1 else ()) + (b[-1:] if len(b) > 1 else ())
 
@@ -93,7 +95,9 @@ class Linear(Op):
             rule = "the last axis of the input must equal the last of the weight"
             raise shape_error("Linear", rule, hint, input=(x, "... in"), weight=(w, "out in"))
         if bias is not None and bias != w[:1]:
-            raise shape_error("Linear", "bias must have one element per output", weight=(w, "out in"), bias=(bias, "out"))
+            raise shape_error(
+                "Linear", "bias must have one element per output", weight=(w, "out in"), bias=(bias, "out")
+            )
         return x[:-1] + w[:1]
 
     @classmethod
@@ -122,4 +126,9 @@ class Linear(Op):
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
         x, w = draw.array((2, 3)), draw.array((4, 3))
-        return [Sample((x, w.T, None)), Sample((x, w, draw.array((3,)))), Sample((draw.array(()), w, None)), Sample((x, w[0], None))]
+        return [
+            Sample((x, w.T, None)),
+            Sample((x, w, draw.array((3,)))),
+            Sample((draw.array(()), w, None)),
+            Sample((x, w[0], None)),
+        ]

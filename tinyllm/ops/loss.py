@@ -31,7 +31,9 @@ class CrossEntropy(Op):
             rule = "logits must have two axes, and targets one element per row"
             raise shape_error("CrossEntropy", rule, logits=(logits, "N C"), targets=(targets, "N"))
         if weight is not None and weight.shape != logits[1:]:
-            raise shape_error("CrossEntropy", "weight needs one element per class", logits=(logits, "N C"), weight=(weight.shape, "C"))
+            raise shape_error(
+                "CrossEntropy", "weight needs one element per class", logits=(logits, "N C"), weight=(weight.shape, "C")
+            )
         if not 0 <= label_smoothing <= 1:
             raise ValueError(f"CrossEntropy: label_smoothing must be from 0 to 1, got {label_smoothing}")
         return targets
@@ -46,7 +48,9 @@ class CrossEntropy(Op):
         real = targets[targets != ignore_index]
         if real.size and (real.min() < 0 or real.max() >= logits.shape[1]):
             bad = real[(real < 0) | (real >= logits.shape[1])][0]
-            raise IndexError(f"CrossEntropy: target {bad} is out of bounds for {logits.shape[1]} classes (ignore_index is {ignore_index})")
+            raise IndexError(
+                f"CrossEntropy: target {bad} is out of bounds for {logits.shape[1]} classes (ignore_index is {ignore_index})"
+            )
         loss, lse = backend.cross_entropy(logits, targets, weight, ignore_index, label_smoothing)
         ctx.save(logits, targets, lse)
         return loss
@@ -54,7 +58,9 @@ class CrossEntropy(Op):
     @staticmethod
     def backward(ctx, dloss):
         a = ctx.attrs
-        return backend.cross_entropy_grad(dloss, *ctx.saved, a.get("weight"), a["ignore_index"], a["label_smoothing"]), None
+        return backend.cross_entropy_grad(
+            dloss, *ctx.saved, a.get("weight"), a["ignore_index"], a["label_smoothing"]
+        ), None
 
     @staticmethod
     def samples(draw: Draw) -> Sample:

@@ -36,7 +36,9 @@ class Reduction(Op, abstract=True):
 
     def __init_subclass__(cls, **kwargs: typing.Any):
         super().__init_subclass__(**kwargs)
-        cls.kernel = cls.__name__.lower().removeprefix("a") if cls.__name__ in ("Amax", "Amin") else cls.__name__.lower()
+        cls.kernel = (
+            cls.__name__.lower().removeprefix("a") if cls.__name__ in ("Amax", "Amin") else cls.__name__.lower()
+        )
 
     @classmethod
     def shape(cls, x, *, dim=None, keepdim=False):
@@ -99,7 +101,9 @@ class Prod(Reduction):
 
     @staticmethod
     def oracle(torch, x, *, dim=None, keepdim=False):
-        axes = sorted(range(x.ndim) if dim is None else {d % x.ndim for d in (dim if isinstance(dim, tuple) else (dim,))})
+        axes = sorted(
+            range(x.ndim) if dim is None else {d % x.ndim for d in (dim if isinstance(dim, tuple) else (dim,))}
+        )
         for a in reversed(axes):
             x = torch.prod(x, a, keepdim=keepdim)
         return x
@@ -125,8 +129,7 @@ class Prod(Reduction):
     def samples(cls, draw: Draw) -> Sample:
         sample = super().samples(draw)
         x = sample.args[0]
-        x[np.abs(x) < 0.3] = 0
-        return sample
+        return Sample((np.where(np.abs(x) < 0.3, 0, x).astype(x.dtype),), sample.attrs)  # with zeros among them
 
 
 class Extreme(Reduction, abstract=True):
@@ -169,7 +172,9 @@ class Any(Reduction):
 
     @staticmethod
     def oracle(torch, x, *, dim=None, keepdim=False):
-        return torch.any(x, dim if dim is not None else tuple(range(x.ndim)), keepdim=keepdim) if x.ndim else torch.any(x)
+        return (
+            torch.any(x, dim if dim is not None else tuple(range(x.ndim)), keepdim=keepdim) if x.ndim else torch.any(x)
+        )
 
 
 class All(Reduction):
@@ -179,7 +184,9 @@ class All(Reduction):
 
     @staticmethod
     def oracle(torch, x, *, dim=None, keepdim=False):
-        return torch.all(x, dim if dim is not None else tuple(range(x.ndim)), keepdim=keepdim) if x.ndim else torch.all(x)
+        return (
+            torch.all(x, dim if dim is not None else tuple(range(x.ndim)), keepdim=keepdim) if x.ndim else torch.all(x)
+        )
 
 
 class ArgReduction(Op, abstract=True):

@@ -159,7 +159,11 @@ class LayerNorm(Op):
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
         x, w = draw.array((2, 3)), draw.array((2,))
-        return [Sample((x, w, None), {"eps": 1e-5}), Sample((x, None, w), {"eps": 1e-5}), Sample((x[0, 0], None, None), {"eps": 1e-5})]
+        return [
+            Sample((x, w, None), {"eps": 1e-5}),
+            Sample((x, None, w), {"eps": 1e-5}),
+            Sample((x[0, 0], None, None), {"eps": 1e-5}),
+        ]
 
 
 class RmsNorm(Op):

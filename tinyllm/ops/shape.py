@@ -44,7 +44,10 @@ class Reshape(Movement):
         bad = any(s < -1 for s in shape) or shape.count(-1) > 1
         if bad or (-1 in shape and (rest == 0 or total % rest)) or (-1 not in shape and rest != total):
             raise shape_error(
-                "Reshape", f"shape {tuple(shape)} is invalid for {total} elements", "sizes multiply to the number of elements; one may be -1", x=(x, "...")
+                "Reshape",
+                f"shape {tuple(shape)} is invalid for {total} elements",
+                "sizes multiply to the number of elements; one may be -1",
+                x=(x, "..."),
             )
         return tuple(total // rest if s == -1 else s for s in shape)
 
@@ -64,7 +67,10 @@ class Reshape(Movement):
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
-        return [Sample((draw.array((2, 3)),), {"shape": s}) for s in ((4,), (-1, -1), (-1, 4), (-2, 3), (-1, 0), (1 << 40, 1 << 40))]
+        return [
+            Sample((draw.array((2, 3)),), {"shape": s})
+            for s in ((4,), (-1, -1), (-1, 4), (-2, 3), (-1, 0), (1 << 40, 1 << 40))
+        ]
 
 
 class Permute(Movement):
@@ -93,7 +99,9 @@ class Permute(Movement):
         x = draw.array(draw.shape())
         dims = list(range(x.ndim))
         shift = draw.integer(0, max(x.ndim - 1, 0))
-        return Sample((x,), {"dims": tuple(draw.choice([dims[shift:] + dims[:shift], dims[::-1], [d - x.ndim for d in dims]]))})
+        return Sample(
+            (x,), {"dims": tuple(draw.choice([dims[shift:] + dims[:shift], dims[::-1], [d - x.ndim for d in dims]]))}
+        )
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
@@ -111,10 +119,17 @@ class Expand(Movement):
     def shape(x, *, shape):
         extra = len(shape) - len(x)
         if extra < 0 or any(s < -1 or (s == -1 and i < extra) for i, s in enumerate(shape)):
-            raise shape_error("Expand", f"cannot expand to {tuple(shape)}", "give a size, or -1 to keep it, for every axis", x=(x, "..."))
+            raise shape_error(
+                "Expand",
+                f"cannot expand to {tuple(shape)}",
+                "give a size, or -1 to keep it, for every axis",
+                x=(x, "..."),
+            )
         out = tuple(shape[:extra]) + tuple(old if new == -1 else new for old, new in zip(x, shape[extra:], strict=True))
         if any(old not in (1, new) for old, new in zip(x, out[extra:], strict=True)):
-            raise shape_error("Expand", f"cannot expand to {tuple(shape)}", "only axes of size 1 can be expanded", x=(x, "..."))
+            raise shape_error(
+                "Expand", f"cannot expand to {tuple(shape)}", "only axes of size 1 can be expanded", x=(x, "...")
+            )
         return out
 
     @staticmethod
@@ -179,7 +194,10 @@ class Cat(Movement):
         for i, x in enumerate(xs[1:], 1):
             if len(x) != len(xs[0]) or any(a != b for j, (a, b) in enumerate(zip(x, xs[0], strict=True)) if j != axis):
                 raise shape_error(
-                    "Cat", f"tensors 0 and {i} must agree on every axis but {axis}", tensor_0=(xs[0], "..."), **{f"tensor_{i}": (x, "...")}
+                    "Cat",
+                    f"tensors 0 and {i} must agree on every axis but {axis}",
+                    tensor_0=(xs[0], "..."),
+                    **{f"tensor_{i}": (x, "...")},
                 )
         if not xs[0]:
             raise shape_error("Cat", "tensors without axes cannot be concatenated", "use stack", tensor_0=(xs[0], ""))
@@ -210,7 +228,11 @@ class Cat(Movement):
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
         x = draw.array((2, 3))
-        return [Sample((x, draw.array((3, 2))), {"dim": 0}), Sample((x, x), {"dim": 2}), Sample((draw.array(()),), {"dim": 0})]
+        return [
+            Sample((x, draw.array((3, 2))), {"dim": 0}),
+            Sample((x, x), {"dim": 2}),
+            Sample((draw.array(()),), {"dim": 0}),
+        ]
 
 
 class Split(Movement):
@@ -224,7 +246,9 @@ class Split(Movement):
     def shape(x, *, sizes, dim):
         axis = axis_index("Split", dim, len(x))
         if not x or sum(sizes) != x[axis] or any(s < 0 for s in sizes):
-            raise shape_error("Split", f"sizes {list(sizes)} must be non-negative and add up to the size of axis {axis}", x=(x, "..."))
+            raise shape_error(
+                "Split", f"sizes {list(sizes)} must be non-negative and add up to the size of axis {axis}", x=(x, "...")
+            )
         return [(*x[:axis], s, *x[axis + 1 :]) for s in sizes]
 
     @staticmethod
@@ -245,7 +269,9 @@ class Split(Movement):
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
-        return [Sample((draw.array((2, 3)),), {"sizes": s, "dim": d}) for s, d in (((1, 1), 1), ((4, -1), 1), ((2,), 2))]
+        return [
+            Sample((draw.array((2, 3)),), {"sizes": s, "dim": d}) for s, d in (((1, 1), 1), ((4, -1), 1), ((2,), 2))
+        ]
 
 
 def _pieces(x, axis, sizes):
@@ -267,7 +293,9 @@ class Pad(Movement):
     @staticmethod
     def shape(x, *, pad, value=0.0):
         if len(pad) % 2 or len(pad) > 2 * len(x):
-            raise shape_error("Pad", f"pad {tuple(pad)} must hold (before, after) for at most {len(x)} axes", x=(x, "..."))
+            raise shape_error(
+                "Pad", f"pad {tuple(pad)} must hold (before, after) for at most {len(x)} axes", x=(x, "...")
+            )
         out = tuple(s + sum(p) for s, p in zip(x, _borders(pad, len(x)), strict=True))
         if any(s < 0 for s in out):
             raise shape_error("Pad", f"pad {tuple(pad)} crops more than there is", x=(x, "..."))
@@ -336,7 +364,9 @@ class Diagonal(Movement):
     @staticmethod
     def backward(ctx, dy):
         dx = backend.full(ctx.x_shape, 0, dy.dtype)
-        view = np.diagonal(dx, **{{"offset": "offset", "dim1": "axis1", "dim2": "axis2"}[k]: v for k, v in ctx.attrs.items()})
+        view = np.diagonal(
+            dx, **{{"offset": "offset", "dim1": "axis1", "dim2": "axis2"}[k]: v for k, v in ctx.attrs.items()}
+        )
         view.flags.writeable = True  # NumPy hands the diagonal out read-only; dx is ours
         backend.assign(view, dy)
         return dx
