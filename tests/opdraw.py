@@ -1,4 +1,6 @@
-"""The `draw` protocol of Op.samples, backed by hypothesis: shapes and choices are drawn (and shrink), values come from a drawn seed."""
+"""The `draw` protocol of Op.samples, backed by hypothesis: shapes and choices are drawn (and shrink), values come from
+a drawn seed.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Every registered op through the same properties. There is no code per op here: an op brings its own samples.
 
-Gradients are compared with five-point differences in float64, where truncation (h^4) and rounding (eps/h) are both near 1e-12.
+Gradients are compared with five-point differences in float64, where truncation (h^4) and rounding (eps/h) are both
+near 1e-12.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The interface of Tensor against NumPy: promotion, indexing, shapes, conversions. Gradients are in test_ops and test_autograd."""
+"""The interface of Tensor against NumPy: promotion, indexing, shapes, conversions. Gradients are in test_ops and
+test_autograd.
+"""
 
 from __future__ import annotations
 

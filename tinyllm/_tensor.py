@@ -1,7 +1,7 @@
 """Tensor: an array that remembers how it was computed, with PyTorch's names, arguments and behaviour.
 
-A Tensor holds a NumPy array (`.array`) and, if a gradient can be asked for, a node of the tape. Its methods are the functions of functions.py;
-this file adds the class, conversions, and the functions that make tensors out of nothing.
+A Tensor holds a NumPy array (`.array`) and, if a gradient can be asked for, a node of the tape. Its methods are the
+functions of functions.py; this file adds the class, conversions, and the functions that make tensors out of nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ _int: TypeAlias = int
 
 
 class Tensor(Variable):
-    """A multi-dimensional array with a gradient. Made by `tinyllm.tensor`, by functions, and by operations on other tensors."""
+    """A multi-dimensional array with a gradient. Made by `tinyllm.tensor`, by functions, and by operations on other
+    tensors.
+    """
 
     __array_priority__ = 1000
     __array_ufunc__ = None  # array * tensor asks the tensor
@@ -191,11 +193,15 @@ class Tensor(Variable):
         return out
 
     def backward(self, gradient: Any = None, retain_graph: _bool | None = None, create_graph: _bool = False) -> None:
-        """Add d(self)/d(leaf) to the `.grad` of every leaf; `gradient` (self's shape) is needed unless self has one element."""
+        """Add d(self)/d(leaf) to the `.grad` of every leaf; `gradient` (self's shape) is needed unless self has one
+        element.
+        """
         autograd.backward(self, gradient, retain_graph, create_graph)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> None:
-        """Call `hook` with this tensor's complete gradient in each backward; what it returns, if anything, takes its place."""
+        """Call `hook` with this tensor's complete gradient in each backward; what it returns, if anything, takes its
+        place.
+        """
         if not self.requires_grad:
             raise RuntimeError("register_hook: the tensor does not require grad")
         if self.node is None:
@@ -273,7 +279,7 @@ class Tensor(Variable):
     def _writable(self, what: str) -> None:
         if is_grad_enabled() and self.requires_grad:
             raise RuntimeError(
-                f"{what} writes in place, which autograd does not record: do it under no_grad(), or build a new tensor (where, scatter)"
+                f"{what} writes in place, which is not recorded: use no_grad(), or make a new tensor (where, scatter)"
             )
         self.version[0] += 1
 
@@ -402,7 +408,9 @@ def _dtype(dtype: Any) -> np.dtype:
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A new tensor with a copy of `data` (numbers, nested lists, an array). Python floats become float32, ints int64, as in PyTorch."""
+    """A new tensor with a copy of `data` (numbers, nested lists, an array). Python floats become float32, ints int64,
+    as in PyTorch.
+    """
     if isinstance(data, Variable):
         data = data.array
     array = np.asarray(data)
@@ -421,23 +429,23 @@ def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad:
     """A tensor of one number."""
     target = _dtype(f.result_type(fill_value) if dtype is None else dtype)
     return Tensor(
-        backend.full(f._sizes((size,)) if not isinstance(size, int) else (size,), fill_value, target)
+        backend.full(f.sizes_of((size,)) if not isinstance(size, int) else (size,), fill_value, target)
     ).requires_grad_(requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 unless a dtype is given."""
-    return full(f._sizes(size), 0, dtype or float32, requires_grad)
+    return full(f.sizes_of(size), 0, dtype or float32, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 unless a dtype is given."""
-    return full(f._sizes(size), 1, dtype or float32, requires_grad)
+    return full(f.sizes_of(size), 1, dtype or float32, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of arbitrary content."""
-    return Tensor(backend.empty(f._sizes(size), _dtype(dtype or float32))).requires_grad_(requires_grad)
+    return Tensor(backend.empty(f.sizes_of(size), _dtype(dtype or float32))).requires_grad_(requires_grad)
 
 
 def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
@@ -477,7 +485,7 @@ def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
 def rand(*size: Any, dtype: Any = None, generator: random.Generator | None = None) -> Tensor:
     """Uniform numbers in [0, 1)."""
     key, stream = (generator or random.default_generator).next("rand")
-    return Tensor(backend.uniform(f._sizes(size), _dtype(dtype or float32), key, stream))
+    return Tensor(backend.uniform(f.sizes_of(size), _dtype(dtype or float32), key, stream))
 
 
 def randn(
@@ -485,7 +493,7 @@ def randn(
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
     key, stream = (generator or random.default_generator).next("randn")
-    return Tensor(backend.normal(f._sizes(size), _dtype(dtype or float32), key, stream)).requires_grad_(requires_grad)
+    return Tensor(backend.normal(f.sizes_of(size), _dtype(dtype or float32), key, stream)).requires_grad_(requires_grad)
 
 
 def randint(low: int, high: int, size: Sequence[int], generator: random.Generator | None = None) -> Tensor:

@@ -1,11 +1,12 @@
 """Reverse-mode differentiation: a tape of nodes, walked backwards.
 
-Running an op on variables that require a gradient leaves a `Node`. Nodes are numbered as they are made, so descending numbers are a
-topological order: `backward` keeps a heap of nodes and needs no recursion. First-order gradients only, by design: it lets every fused
-kernel be written once.
+Running an op on variables that require a gradient leaves a `Node`. Nodes are numbered as they are made, so descending
+numbers are a topological order: `backward` keeps a heap of nodes and needs no recursion. First-order gradients only,
+by design: it lets every fused kernel be written once.
 
-How gradients meet: those of an intermediate value are summed as they come, those of a leaf are completed in a buffer of their own and added
-once to `.grad` (the first time: moved there). One micro-batch per rank, summed in rank order, is therefore bitwise equal to one process.
+How gradients meet: those of an intermediate value are summed as they come, those of a leaf are completed in a buffer
+of their own and added once to `.grad` (the first time: moved there). One micro-batch per rank, summed in rank order,
+is therefore bitwise equal to one process.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Variable:
 class Node:
     """One application of an op: `ctx` for the op's forward and backward, an edge of the graph for everybody else.
 
-    An op may set attributes of its own on it. `needs[i]` says whether the gradient of input i is wanted; `attrs` are the op's attributes.
+    An op may set attributes of its own on it. `needs[i]` says whether the gradient of input i is wanted; `attrs` are
+    the op's attributes.
     """
 
     def __init__(self, op: type[Op], needs: Sequence[bool], attrs: dict[str, Any], inputs: Sequence[Variable | None]):
@@ -76,7 +78,9 @@ class Node:
         self.hooks: dict[int, list[Callable]] | None = None
 
     def save(self, *arrays: np.ndarray | None) -> None:
-        """Keep arrays for backward. A leaf is kept by reference to the variable, so that its storage can be swapped meanwhile."""
+        """Keep arrays for backward. A leaf is kept by reference to the variable, so that its storage can be swapped
+        meanwhile.
+        """
         if not any(self.needs):
             return
         for a in arrays:
@@ -153,7 +157,9 @@ def enable_grad() -> set_grad_enabled:
 
 
 class profile:
-    """Count the work of a block: ``with tinyllm.profile() as p`` gives p.flops, p.saved_bytes and p.peak (bytes above the start)."""
+    """Count the work of a block: ``with tinyllm.profile() as p`` gives p.flops, p.saved_bytes and p.peak (bytes above
+    the start).
+    """
 
     def __init__(self) -> None:
         self.flops = self.saved_bytes = self.peak = 0
@@ -181,7 +187,9 @@ class profile:
 
 
 def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
-    """Run `op` and record it if a gradient can be asked for. Returns a Tensor, or a tuple of them for an op with several outputs."""
+    """Run `op` and record it if a gradient can be asked for. Returns a Tensor, or a tuple of them for an op with
+    several outputs.
+    """
     arrays = [None if v is None else v.array for v in inputs]
     op.check(arrays, attrs)
     recording = op.differentiable and is_grad_enabled()
@@ -222,7 +230,9 @@ def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
 
 
 class _Sum:
-    """A gradient being summed: the first term is borrowed, the second makes a buffer of our own, further ones are added in place."""
+    """A gradient being summed: the first term is borrowed, the second makes a buffer of our own, further ones are
+    added in place.
+    """
 
     __slots__ = ("array", "owned")
 
@@ -247,7 +257,9 @@ class _Sum:
 def _plan(
     roots: Sequence[Node], targets: set[tuple[int, int]] | None
 ) -> tuple[dict[Node, list[bool]], dict[Variable, int]]:
-    """Nodes that must run, with the inputs whose gradient they owe, and for each leaf the number of contributions that will come."""
+    """Nodes that must run, with the inputs whose gradient they owe, and for each leaf the number of contributions that
+    will come.
+    """
     nodes, stack = set(roots), list(roots)
     while stack:
         for edge in stack.pop().edges:
@@ -277,7 +289,7 @@ def _run(
     retain_graph: bool,
     inputs: Sequence[Variable] | None,
 ) -> list[np.ndarray | None]:
-    """Walk the graph from `outputs`. With `inputs`, return their gradients; without, add to the `.grad` of every leaf."""
+    """Walk the graph from `outputs`. With `inputs`, return their gradients; without, add to every leaf's `.grad`."""
     keys = [(id(v.node), v.index) if v.node is not None else (id(v), 0) for v in inputs or ()]
     targets = set(keys) if inputs is not None else None
     caught: dict[tuple[int, int], _Sum] = {k: _Sum() for k in keys}
@@ -345,7 +357,7 @@ def _run(
 
 
 def _is_fresh(g: np.ndarray, incoming: Sequence[np.ndarray], results: Sequence[np.ndarray | None]) -> bool:
-    """Whether g may be added into: not a view of a gradient that came in, not stretched (read-only), and handed out once."""
+    """Whether g may be added into: no view of a gradient that came in, not stretched (read-only), handed out once."""
     return (
         g.flags.writeable and not any(np.may_share_memory(g, d) for d in incoming) and sum(g is r for r in results) == 1
     )
@@ -373,7 +385,7 @@ def _first_grads(outputs: Sequence[Variable], grads: Sequence[Any]) -> list[np.n
     for v, g in zip(outputs, grads, strict=True):
         if not v.requires_grad:
             raise RuntimeError(
-                "backward needs an output that requires grad, and this one does not: no leaf that requires grad led to it"
+                "backward needs an output that requires grad; no leaf that requires grad led to this one"
             )
         if g is None:
             if v.array.size != 1:
@@ -418,7 +430,8 @@ def grad(
 ) -> tuple:
     """Gradients of `outputs` with respect to `inputs`, leaves or not, touching no `.grad` (torch.autograd.grad).
 
-    Only what leads to `inputs` is computed: asking for a Linear's input and weight gradients in two calls splits its work in two.
+    Only what leads to `inputs` is computed: asking for a Linear's input and weight gradients in two calls splits its
+    work in two.
     """
     _refuse_second_order(create_graph)
     outs = [outputs] if isinstance(outputs, Variable) else list(outputs)
@@ -434,6 +447,6 @@ def grad(
     for i, r in enumerate(results):
         if r is None and not allow_unused:
             raise RuntimeError(
-                f"input {i} was not used to compute the outputs; pass allow_unused=True to get None for it, or leave it out"
+                f"input {i} was not used to compute the outputs; pass allow_unused=True for None, or leave it out"
             )
     return tuple(None if r is None else Variable.tensor_class(r) for r in results)

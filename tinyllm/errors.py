@@ -1,7 +1,7 @@
 """The error types of tinyllm.
 
-Each one derives from the built-in that PyTorch or Python would raise in its place, so code written for those keeps working.
-A message says what was expected, what came, and what to do.
+Each one derives from the built-in that PyTorch or Python would raise in its place, so code written for those keeps
+working. A message says what was expected, what came, and what to do.
 """
 
 

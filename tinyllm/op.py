@@ -1,14 +1,14 @@
 """What an op is: one class that holds its formula, its gradient, its shape rule, and inputs to test it with.
 
-An op sees arrays, never Tensors. It is registered by being defined, and `tests/test_ops.py` runs every registered op through the same
-properties, so that a new op is tested the moment it exists. What an op defines:
+An op sees arrays, never Tensors. It is registered by being defined, and `tests/test_ops.py` runs every registered op
+through the same properties, so that a new op is tested the moment it exists. What an op defines:
 
-    shape(*shapes, **attrs)     the shape of the output (a list of shapes for several outputs); raises ShapeError. Pure.
-    forward(ctx, *arrays, **attrs)    the output array (a tuple for several); keeps on ctx what backward needs
-    backward(ctx, *grads)       one array per input, None where ctx.needs says that nobody asks. Every array is either fresh or a view of a
-                                gradient that came in: it never aliases an input or something saved.
-    samples(draw), errors(draw) a valid Sample; a list of Samples that must raise
-    flops(*shapes, **attrs)     floating-point operations of forward (backward counts twice that for "compute" ops)
+shape(*shapes, **attrs)     the shape of the output (a list of shapes for several outputs); raises ShapeError. Pure.
+forward(ctx, *arrays, **attrs)    the output array (a tuple for several); keeps on ctx what backward needs
+backward(ctx, *grads)       one array per input, None where ctx.needs says that nobody asks. Every array is either
+fresh or a view of a gradient that came in: it never aliases an input or something saved. samples(draw), errors(draw) a
+valid Sample; a list of Samples that must raise flops(*shapes, **attrs)     floating-point operations of forward
+(backward counts twice that for "compute" ops)
 
 Not here: how gradients flow between ops (autograd.py), and arithmetic itself (backend/).
 """
@@ -32,8 +32,8 @@ registry: dict[str, type[Op]] = {}
 class Sample:
     """Inputs for one call of an op: arrays (or None) and attributes.
 
-    `tol` scales the test's tolerance where the op is ill-conditioned; `numeric` is False where the gradient is by convention not the
-    derivative (a padding row), so that only the oracle can check it.
+    `tol` scales the test's tolerance where the op is ill-conditioned; `numeric` is False where the gradient is by
+    convention not the derivative (a padding row), so that only the oracle can check it.
     """
 
     args: tuple
@@ -59,10 +59,13 @@ class Op:
     """Base of every op. Families (`Unary`, `Binary`) are marked `abstract=True` and stay out of the registry."""
 
     kinds: ClassVar[str]
-    """One letter an input: f floating, n any number or bool, i integer, b bool, m bool or floating. Inputs of kind f, n and floating m share
-    one dtype; the last letter repeats for further inputs."""
+    """One letter an input: f floating, n any number or bool, i integer, b bool, m bool or floating. Inputs of kind f,
+    n and floating m share one dtype; the last letter repeats for further inputs.
+    """
     cost: ClassVar[str] = "memory"
-    """What bounds it: "compute", "memory", "communication" or "random". Selective recomputation and benchmarks read it."""
+    """What bounds it: "compute", "memory", "communication" or "random". Selective recomputation and benchmarks read
+    it.
+    """
     differentiable: ClassVar[bool] = True
     oracle: ClassVar[str | Callable | None] = None
     """The PyTorch function with the same arguments and attributes, or a function of (torch, *args, **attrs)."""
@@ -99,7 +102,7 @@ class Op:
             if kind in "fn" or (kind == "m" and a.dtype.kind == "f"):
                 if common is not None and a.dtype != common:
                     raise DtypeError(
-                        f"{cls.__name__}: inputs must share one dtype, got {common} and {a.dtype}; convert one with .to(dtype)"
+                        f"{cls.__name__}: inputs must share a dtype, got {common} and {a.dtype}; convert one with .to()"
                     )
                 common = a.dtype
         return cls.shape(*[None if a is None else a.shape for a in arrays], **attrs)
@@ -112,8 +115,8 @@ _KIND_NAMES = {"f": "floating point", "n": "a number", "i": "an integer", "b": "
 def shape_error(op: str, rule: str, hint: str = "", **args: tuple[Shape | None, str]) -> ShapeError:
     """A ShapeError that names the op, each argument with its axes, the broken rule, and what to do.
 
-    Each keyword is an argument: its shape and the names of its last axes, as in ``weight=((4, 5), "out in")``; a leading "..." in the names
-    stands for any further axes.
+    Each keyword is an argument: its shape and the names of its last axes, as in ``weight=((4, 5), "out in")``; a
+    leading "..." in the names stands for any further axes.
     """
     lines = [f"{op}: {rule}"]
     for name, (shape, axes) in args.items():
@@ -144,7 +147,7 @@ def broadcast(op: str, **args: Shape) -> Shape:
 
 
 def axis_index(op: str, dim: int, ndim: int) -> int:
-    """`dim` as a non-negative axis of an array with `ndim` axes; IndexError (PyTorch's type) if there is no such axis."""
+    """`dim` as a non-negative axis of an array with `ndim` axes; IndexError (PyTorch's type) if there is none."""
     width = max(ndim, 1)
     if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
         raise TypeError(f"{op}: dim must be an int, got {type(dim).__name__}")
@@ -154,7 +157,7 @@ def axis_index(op: str, dim: int, ndim: int) -> int:
 
 
 def axis_tuple(op: str, dim: int | Sequence[int] | None, ndim: int) -> Shape:
-    """`dim` (an int, several, or None for all) as sorted non-negative axes; RuntimeError if one is named twice, as in PyTorch."""
+    """`dim` (an int, several, or None for all) as sorted non-negative axes; RuntimeError if one is named twice."""
     if dim is None:
         return tuple(range(ndim))
     axes = tuple(axis_index(op, d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))

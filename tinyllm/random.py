@@ -1,8 +1,10 @@
-"""Counter-based random streams: which numbers a call sees depends on (seed, step, name, count), never on what ran before.
+"""Counter-based random streams: which numbers a call sees depends on (seed, step, name, count), never on what ran
+before.
 
-A `Draw` names a stream of Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the key is (seed, step), the
-counter is (stream, global element index). The kernels turn a draw into numbers; this file only hands out names. Recomputation, accumulation
-and every parallel layout see the same masks as one process, because they ask for the same names and offset the index.
+A `Draw` names a stream of Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): the key
+is (seed, step), the counter is (stream, global element index). The kernels turn a draw into numbers; this file only
+hands out names. Recomputation, accumulation and every parallel layout see the same masks as one process, because they
+ask for the same names and offset the index.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ class Draw(NamedTuple):
 class Generator:
     """Hands out a fresh stream for each call of `next`.
 
-    The count of calls per name starts again with every step, so that step n draws the same numbers in a run that was resumed as in one that
-    was not.
+    The count of calls per name starts again with every step, so that step n draws the same numbers in a run that was
+    resumed as in one that was not.
     """
 
     def __init__(self, seed: int = 0, step: int = 0):

@@ -1,8 +1,8 @@
 """Scaled dot-product attention as one op (Vaswani 2017; tiled as in FlashAttention-2, Dao 2023).
 
-Legend: q (B, Hq, Tq, D), k (B, Hk, Tk, D), v (B, Hk, Tk, Dv), o (B, Hq, Tq, Dv). Hq is a multiple of Hk: query head h reads key/value head
-h // (Hq / Hk). Which keys a query sees is an interval [lo, hi) for causal, window, padding, packed and prefix masks, so no T x T array is ever
-made for them; `mask` is for everything else.
+Legend: q (B, Hq, Tq, D), k (B, Hk, Tk, D), v (B, Hk, Tk, Dv), o (B, Hq, Tq, Dv). Hq is a multiple of Hk: query head h
+reads key/value head h // (Hq / Hk). Which keys a query sees is an interval [lo, hi) for causal, window, padding,
+packed and prefix masks, so no T x T array is ever made for them; `mask` is for everything else.
 """
 
 from __future__ import annotations
@@ -17,20 +17,33 @@ from .elementwise import unbroadcast
 
 
 class Attention(Op):
-    """o = dropout(softmax(s)) v, s = cap(scale * q k^T) + slopes * distance, restricted to [lo, hi), then mask; cap(s) = c tanh(s/c).
+    """o = dropout(softmax(s)) v, s = cap(scale * q k^T) + slopes * distance, restricted to [lo, hi), then mask; cap(s)
+    = c tanh(s/c).
 
-    With P the probabilities, rebuilt from the saved logsumexp, and D = rowsum(do * o):
-    dv = P^T do, dP = do v^T, dS = P * (dP - D), dq = scale * dS k, dk = scale * dS^T q. Rows that see nothing give 0 and no gradient.
-    mask: bool (True = keep) or additive, broadcast to (B, Hq, Tq, Tk). lo, hi: int64 (B or 1, Tq). slopes: (Hq,). dropout: (p, key, stream, base).
+    With P the probabilities, rebuilt from the saved logsumexp, and D = rowsum(do * o): dv = P^T do, dP = do v^T, dS =
+    P * (dP - D), dq = scale * dS k, dk = scale * dS^T q. Rows that see nothing give 0 and no gradient. mask: bool
+    (True = keep) or additive, broadcast to (B, Hq, Tq, Tk). lo, hi: int64 (B or 1, Tq). slopes: (Hq,). dropout: (p,
+    key, stream, base).
     """
 
     kinds, cost = "fffm", "compute"
 
     @staticmethod
-    def oracle(torch, q, k, v, mask, *, scale, lo=None, hi=None, **extras):
-        if extras or lo is not None:
+    def oracle(torch, q, k, v, mask, *, scale, lo=None, hi=None, softcap=0.0, slopes=None, dropout=None):
+        if softcap or dropout:
             return NotImplemented
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=scale, enable_gqa=True)
+        (tq, tk), j = (q.shape[2], k.shape[2]), torch.arange(k.shape[2])
+        bias = torch.zeros(1, 1, tq, tk, dtype=q.dtype)
+        if slopes is not None:
+            bias = bias + slopes[:, None, None] * (j - (torch.arange(tq)[:, None] + tk - tq))
+        for hidden in (
+            None if lo is None else j < lo[:, None, :, None],
+            None if hi is None else j >= hi[:, None, :, None],
+        ):
+            bias = bias if hidden is None else bias.masked_fill(hidden, -math.inf)
+        if mask is not None:
+            bias = bias.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else bias + mask
+        return torch.nn.functional.scaled_dot_product_attention(q, k, v, bias, scale=scale, enable_gqa=True)
 
     @staticmethod
     def shape(q, k, v, mask, *, scale, lo=None, hi=None, softcap=0.0, slopes=None, dropout=None):

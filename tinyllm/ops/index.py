@@ -1,6 +1,7 @@
 """Ops that pick elements by number, and their gradients: zeros with the picked places filled or summed into.
 
-Legend: x input; ids, index integer arrays; y output; dy its gradient. Repeated ids sum their gradients, always in the same order.
+Legend: x input; ids, index integer arrays; y output; dy its gradient. Repeated ids sum their gradients, always in the
+same order.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class Slice(Movement):
 
 
 class Embedding(Movement):
-    """y = weight[ids]: rows by number.    dweight = for each row the sum of dy where it was picked; zero for `padding_idx`.
+    """y = weight[ids]: rows by number.    dweight = for each row the sum of dy where it was picked; zero for
+    `padding_idx`.
 
     weight (N, ...), ids of any shape; y has shape ids.shape + weight.shape[1:].
     """
@@ -121,12 +123,12 @@ def _check_index(op, x, index, dim):
 
 
 def _corner(x, index, axis):
-    """The part of x that an index of a possibly smaller shape speaks of: all of `axis`, the beginning of every other."""
+    """The part of x that an index of a possibly smaller shape covers: all of `axis`, the beginning of every other."""
     return x[tuple(slice(None) if j == axis else slice(0, s) for j, s in enumerate(index.shape))]
 
 
 class Gather(Movement):
-    """y[.., i, ..] = x[.., index[.., i, ..], ..] along dim (torch.gather).    dx = dy summed into the places it came from."""
+    """y[.., i, ..] = x[.., index[.., i, ..], ..] along dim.    dx = dy summed into the places it came from."""
 
     kinds = "ni"
 
@@ -219,9 +221,9 @@ class ScatterAdd(Movement):
 
 
 class Scatter(Movement):
-    """y = x, with src[.., i, ..] written at place index[.., i, ..] along dim.    dx = dy elsewhere, dsrc = dy gathered at index.
+    """y = x, with src[.., i, ..] at place index[.., i, ..] along dim.    dx = dy elsewhere, dsrc = dy gathered.
 
-    No place may be written twice: which value wins would depend on the order (PyTorch leaves it undefined; here it raises).
+    No place may be written twice: which value wins would depend on the order (undefined in PyTorch; here it raises).
     """
 
     kinds = "nin"
@@ -240,7 +242,7 @@ class Scatter(Movement):
         hits = backend.gather_grad(backend.full(index.shape, 1, np.dtype(np.float64)), ctx.axis, index, size)
         if hits.size and hits.max() > 1:
             raise ValueError(
-                "Scatter: index names a place twice, which value wins would be undefined; use scatter_add, or make it unique"
+                "Scatter: index names a place twice, which value wins is undefined; use scatter_add or unique places"
             )
         ctx.hit = hits > 0
         ctx.save(index)

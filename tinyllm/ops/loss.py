@@ -1,6 +1,7 @@
 """Cross-entropy between logits and class numbers, fused so that probabilities are never stored.
 
-Legend: logits (N, C); targets (N,) integers; weight (C,) of the logits' dtype, a constant, or None; loss (N,), one number a row (reduction="none" in PyTorch).
+Legend: logits (N, C); targets (N,) integers; weight (C,) of the logits' dtype, a constant, or None; loss (N,), one
+number a row (reduction="none" in PyTorch).
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from ..op import Draw, Op, Sample, shape_error
 
 
 class CrossEntropy(Op):
-    """loss = (1-s) w[t] (lse - z[t]) + s/C sum_c w[c] (lse - z[c]), z logits, s label_smoothing, lse = ln sum e^z; 0 where t = ignore_index.
+    """loss = (1-s) w[t] (lse - z[t]) + s/C sum_c w[c] (lse - z[c]), z logits, s label_smoothing, lse = ln sum e^z; 0
+    where t = ignore_index.
 
-    With g = dloss, p = e^(z - lse) and q[c] = (1-s) w[t] [c = t] + s/C w[c]:    dlogits[c] = g * (p[c] * sum(q) - q[c]).
+    With g = dloss, p = e^(z - lse) and q[c] = (1-s) w[t] [c = t] + s/C w[c]:    dlogits[c] = g * (p[c] * sum(q) -
+    q[c]).
     """
 
     kinds = "fi"
@@ -49,7 +52,7 @@ class CrossEntropy(Op):
         if real.size and (real.min() < 0 or real.max() >= logits.shape[1]):
             bad = real[(real < 0) | (real >= logits.shape[1])][0]
             raise IndexError(
-                f"CrossEntropy: target {bad} is out of bounds for {logits.shape[1]} classes (ignore_index is {ignore_index})"
+                f"CrossEntropy: target {bad} is out of range: {logits.shape[1]} classes, ignore_index {ignore_index}"
             )
         loss, lse = backend.cross_entropy(logits, targets, weight, ignore_index, label_smoothing)
         ctx.save(logits, targets, lse)

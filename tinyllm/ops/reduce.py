@@ -1,6 +1,7 @@
 """Reductions over axes, cumulative sums, sorting.
 
-Legend: x input; y output; dy its gradient; dim an int or a tuple of them (None: all axes); keepdim keeps reduced axes as size 1.
+Legend: x input; y output; dy its gradient; dim an int or a tuple of them (None: all axes); keepdim keeps reduced axes
+as size 1.
 """
 
 from __future__ import annotations
@@ -268,7 +269,7 @@ class Sort(Op):
 
     @staticmethod
     def oracle(torch, x, *, dim, descending):
-        return tuple(torch.sort(x, dim, descending, stable=True))
+        return tuple(torch.sort(x, dim=dim, descending=descending, stable=True))
 
     @staticmethod
     def shape(x, *, dim, descending):

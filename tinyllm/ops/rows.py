@@ -122,7 +122,8 @@ def _check_gain(op, x, **params):
 class LayerNorm(Op):
     """y = (x - mean) * r * w + b over the last axis, r = 1/sqrt(var + eps), var biased (Ba 2016). w and b may be None.
 
-    With xh = (x - mean) * r and g = dy * w:    dx = r * (g - mean(g) - xh * mean(g * xh)), dw = sum(dy * xh), db = sum(dy).
+    With xh = (x - mean) * r and g = dy * w:    dx = r * (g - mean(g) - xh * mean(g * xh)), dw = sum(dy * xh), db =
+    sum(dy).
     """
 
     kinds = "fff"

@@ -86,7 +86,9 @@ class Clamp(Op):
 
 
 class Gated(Op):
-    """y = act(gate) * up: GLU, ReGLU, GEGLU, SwiGLU (Shazeer 2020).    dgate = dy * up * act'(gate), dup = dy * act(gate)."""
+    """y = act(gate) * up: GLU, ReGLU, GEGLU, SwiGLU (Shazeer 2020).    dgate = dy * up * act'(gate), dup = dy *
+    act(gate).
+    """
 
     kinds = "ff"
 
@@ -158,7 +160,8 @@ class Cast(Op):
 class Dropout(Op):
     """y = x / (1 - p) where a uniform number of the stream is >= p, else 0.    dx = dy through the same numbers.
 
-    Nothing is saved: backward draws the numbers again. `base` is the global index of the first element (Srivastava 2014).
+    Nothing is saved: backward draws the numbers again. `base` is the global index of the first element (Srivastava
+    2014).
     """
 
     kinds, cost = "f", "random"

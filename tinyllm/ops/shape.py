@@ -109,7 +109,9 @@ class Permute(Movement):
 
 
 class Expand(Movement):
-    """y = x with axes of size 1 (and new leading axes) repeated to `shape`: a view; -1 keeps a size.    dx = dy summed over them."""
+    """y = x with axes of size 1 (and new leading axes) repeated to `shape`: a view; -1 keeps a size.    dx = dy summed
+    over them.
+    """
 
     @staticmethod
     def oracle(torch, x, *, shape):
@@ -281,7 +283,8 @@ def _pieces(x, axis, sizes):
 
 
 class Pad(Movement):
-    """y = x with `value` around it; pad lists (before, after) for the last axis first, as torch.nn.functional.pad; negative crops.
+    """y = x with `value` around it; pad lists (before, after) for the last axis first, as torch.nn.functional.pad;
+    negative crops.
 
     dx = dy without the border (zero where x was cropped).
     """
@@ -343,7 +346,9 @@ def _overlap(shape, pad):
 
 
 class Diagonal(Movement):
-    """y[..., i] = x[.., i (+ offset), .., i, ..] along dim1 and dim2, as the last axis: a view.    dx = dy on that diagonal, 0 elsewhere."""
+    """y[..., i] = x[.., i (+ offset), .., i, ..] along dim1 and dim2, as the last axis: a view.    dx = dy on that
+    diagonal, 0 elsewhere.
+    """
 
     @staticmethod
     def oracle(torch, x, *, offset, dim1, dim2):

@@ -1,20 +1,26 @@
-"""Einstein summation as permutes, reshapes and one batched matrix product per operand after the first (torch.einsum's semantics)."""
+"""Einstein summation as permutes, reshapes and one batched matrix product per operand after the first (torch.einsum's
+semantics).
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-from . import functions as f
-from .errors import ShapeError
+from ..errors import ShapeError
+from .linalg import matmul
+from .reduce import sum
+from .shape import diagonal, expand, permute, reshape
 
 if TYPE_CHECKING:
-    from ._tensor import Tensor
+    from .._tensor import Tensor
 
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
-    """Sum products of `operands` as `equation` says: "bij,bjk->bik". Letters name axes; "..." stands for any others; without "->" the letters
-    that occur once are kept, in alphabetical order. Raises ShapeError if letters and axes do not fit."""
+    """Sum products of `operands` as `equation` says: "bij,bjk->bik". Letters name axes; "..." stands for any others;
+    without "->" the letters that occur once are kept, in alphabetical order. Raises ShapeError if letters and axes do
+    not fit.
+    """
     if len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = tuple(operands[0])
     terms, output = _parse(equation, operands)
@@ -33,9 +39,9 @@ def einsum(equation: str, *operands: Tensor) -> Tensor:
         result, labels = _contract(result, labels, *_diagonals(x, terms[i]), keep=later, sizes=sizes)
     drop = [j for j, letter in enumerate(labels) if letter not in output]
     if drop:
-        result = f.sum(result, drop)
+        result = sum(result, drop)
     labels = [letter for letter in labels if letter in output]
-    return f.permute(result, [labels.index(letter) for letter in output])
+    return permute(result, [labels.index(letter) for letter in output])
 
 
 def _parse(equation: str, operands: tuple) -> tuple[list[list[str]], list[str]]:
@@ -78,7 +84,7 @@ def _diagonals(x: Tensor, labels: list[str]) -> tuple[Tensor, list[str]]:
                 raise ShapeError(
                     f"einsum: axis {letter!r} of one operand has sizes {x.array.shape[i]} and {x.array.shape[j]}"
                 )
-            x = f.diagonal(x, 0, i, j)
+            x = diagonal(x, 0, i, j)
             labels = [k for n, k in enumerate(labels) if n not in (i, j)] + [letter]
     return x, labels
 
@@ -86,14 +92,16 @@ def _diagonals(x: Tensor, labels: list[str]) -> tuple[Tensor, list[str]]:
 def _contract(
     a: Tensor, la: list[str], b: Tensor, lb: list[str], keep: set[str], sizes: dict[str, int]
 ) -> tuple[Tensor, list[str]]:
-    """a and b as one product: letters in both and kept are batch axes, in both and not kept are summed, in one and not kept summed first."""
+    """a and b as one product: letters in both and kept are batch axes, in both and not kept are summed, in one and not
+    kept summed first.
+    """
     for own, other, which in ((la, lb, 0), (lb, la, 1)):
         drop = [i for i, letter in enumerate(own) if letter not in other and letter not in keep]
         if drop:
             if which == 0:
-                a = f.sum(a, drop)
+                a = sum(a, drop)
             else:
-                b = f.sum(b, drop)
+                b = sum(b, drop)
         own[:] = [letter for i, letter in enumerate(own) if i not in drop]
     batch = [letter for letter in la if letter in lb and letter in keep]
     summed = [letter for letter in la if letter in lb and letter not in keep]
@@ -101,11 +109,11 @@ def _contract(
 
     def matrix(x: Tensor, labels: list[str], first: list[str], second: list[str]) -> Tensor:
         order = batch + first + second
-        x = f.expand(f.permute(x, [labels.index(k) for k in order]), [sizes[k] for k in order])
-        return f.reshape(
+        x = expand(permute(x, [labels.index(k) for k in order]), [sizes[k] for k in order])
+        return reshape(
             x, [*[sizes[k] for k in batch], math.prod(sizes[k] for k in first), math.prod(sizes[k] for k in second)]
         )
 
-    product = f.matmul(matrix(a, la, rows, summed), matrix(b, lb, summed, columns))
+    product = matmul(matrix(a, la, rows, summed), matrix(b, lb, summed, columns))
     labels = batch + rows + columns
-    return f.reshape(product, [sizes[k] for k in labels]), labels
+    return reshape(product, [sizes[k] for k in labels]), labels
