@@ -88,10 +88,10 @@ def generate(model: GPT, ids: Sequence[int], count: int, sampling: Sampling | No
     sampling = sampling or Sampling()
     context = [int(i) for i in ids]
     if not context:
-        raise ValueError("generation continues a prompt: give at least one token")
+        raise ConfigError("generation continues a prompt: give at least one token")
     size, length = model.config.vocab_size, model.config.n_positions
     if not all(0 <= i < size for i in context):
-        raise ValueError(f"prompt ids are from 0 to {size - 1}, got {min(context)} to {max(context)}")
+        raise ConfigError(f"prompt ids are from 0 to {size - 1}, got {min(context)} to {max(context)}")
     was_training = model.training
     model.eval()
     try:

@@ -116,7 +116,7 @@ def ticks(low: float, high: float, about: int = 6) -> list[float]:
 
 
 def _number(x: float) -> str:
-    return f"{x:,.0f}" if abs(x) >= 1000 and x == round(x) else f"{x:.6g}"
+    return f"{x:,.0f}" if 1000 <= abs(x) < 1e9 and x == round(x) else f"{x:.6g}"
 
 
 def _text(x: float, y: float, text: str, anchor: str) -> str:

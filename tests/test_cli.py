@@ -1,0 +1,143 @@
+"""The command line, run as a command: output, exit codes, and what is not imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tinyllm import cli, doctor
+
+TEXT = "the cat sat on the mat and the dog sat on the log; " * 12
+
+
+def run(*args: str, stdin: bytes = b"", cwd: str | None = None) -> subprocess.CompletedProcess:
+    env = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(cli.__file__))}
+    return subprocess.run(
+        [sys.executable, "-m", "tinyllm", *args], input=stdin, capture_output=True, cwd=cwd, env=env, timeout=120
+    )
+
+
+def test_help_lists_the_commands():
+    for args in ((), ("--help",), ("-h",), ("help",)):
+        done = run(*args)
+        assert done.returncode == 0 and done.stderr == b""
+        for name in cli.COMMANDS:
+            assert f"\n  {name}" in done.stdout.decode()
+    assert run("--version").stdout.startswith(b"tinyllm ")
+
+
+def test_help_loads_neither_numpy_nor_kernels():
+    code = "import sys; from tinyllm.cli import main; main(['--help'])\nprint(*sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stderr.split()
+    heavy = {"numpy", "tyro", "rich", "cffi", "matplotlib", "tinyllm.backend", "argparse"}
+    assert not heavy & set(loaded)
+    assert not [name for name in loaded if "_kernels" in name or "tokenizers" in name]
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_each_command_has_help(name):
+    done = run(*name.split(), "--help")
+    assert done.returncode == 0
+    assert f"tinyllm {name}" in done.stdout.decode()
+
+
+def test_unknown_commands_and_arguments_exit_with_2():
+    done = run("trian")
+    assert done.returncode == 2 and b"unknown command 'trian'; did you mean train?" in done.stderr
+    assert run("tokenizer").returncode == 2
+    assert b"unknown command 'tokenizer enc'; did you mean tokenizer encode?" in run("tokenizer", "enc").stderr
+    assert run("generate").returncode == 2
+    assert run("doctor", "--fast").returncode == 2
+    assert run("train", "--training.setps", "3").returncode == 2
+
+
+def test_train_then_generate(tmp_path):
+    (tmp_path / "text").write_text(TEXT)
+    (tmp_path / "run.toml").write_text("[training]\nsteps = 9999\nbatch_size = 4\n[data]\ntokenizer = 'char'\n")
+    done = run(
+        "train", "--preset", "cpu", "--config", "run.toml", "--data.text", "text", "--training.out", "run",
+        "--training.steps", "12", "--model.n-layer", "1", "--model.n_embd", "16", "--model.n-positions", "8",
+        cwd=str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"validation loss" in done.stdout and b"checkpoint: run/checkpoint" in done.stdout
+    manifest = json.loads((tmp_path / "run" / "checkpoint" / "manifest.json").read_text())
+    assert manifest["config"]["training"] | {"steps": 12, "batch_size": 4} == manifest["config"]["training"]
+
+    args = ("generate", "run", "--prompt", "the ", "--tokens", "20", "--seed", "3")
+    one = run(*args, cwd=str(tmp_path))
+    assert one.returncode == 0, one.stderr.decode()
+    assert one.stdout.startswith(b"the ") and len(one.stdout) == 25
+    assert one.stdout == run(*args, cwd=str(tmp_path)).stdout
+    assert one.stdout != run(*args[:-1], "4", cwd=str(tmp_path)).stdout
+
+    refused = run("generate", "run", "--prompt", "\u4e2d", cwd=str(tmp_path))  # no such character in the text
+    assert refused.returncode == 1 and refused.stderr.startswith(b"tinyllm generate: ")
+    assert b"Traceback" not in refused.stderr
+
+
+def test_tokenizers_on_the_command_line(tmp_path):
+    (tmp_path / "text").write_text(TEXT)
+    done = run("tokenizer", "train", "text", "--vocab-size", "270", cwd=str(tmp_path))
+    assert done.returncode == 0 and b"tokenizer.json: 270 tokens" in done.stdout
+    data = "the cat \u4e2d\n".encode() + b"\xff\x00"
+    ids = run("tokenizer", "encode", "tokenizer.json", stdin=data, cwd=str(tmp_path))
+    assert ids.returncode == 0 and all(word.isdigit() for word in ids.stdout.split())
+    back = run("tokenizer", "decode", "tokenizer.json", stdin=ids.stdout, cwd=str(tmp_path))
+    assert back.returncode == 0 and back.stdout == data
+    (tmp_path / "ids").write_bytes(ids.stdout)
+    assert run("tokenizer", "decode", "tokenizer.json", "ids", cwd=str(tmp_path)).stdout == data
+    bad = run("tokenizer", "decode", "tokenizer.json", stdin=b"1 x", cwd=str(tmp_path))
+    assert bad.returncode == 1 and b"got b'x'" in bad.stderr
+    chars = run("tokenizer", "train", "text", "--kind", "char", "--out", "chars.json", cwd=str(tmp_path))
+    assert f"chars.json: {len(set(TEXT))} tokens".encode() in chars.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("train", "--preset", "babe"), b"unknown preset 'babe'; did you mean baby?"),
+        (("train", "--config", "absent.toml"), b"absent.toml"),
+        (("train", "--data.text", "absent.txt"), b"absent.txt"),
+        (("generate", "absent"), b"absent/manifest.json cannot be read"),
+        (("generate", "absent", "--temperature", "-1"), b"temperature"),
+        (("tokenizer", "encode", "absent.json"), b"absent.json"),
+    ],
+)
+def test_errors_are_one_message_and_exit_code_1(tmp_path, args, message):
+    done = run(*args, cwd=str(tmp_path))
+    assert done.returncode == 1
+    assert message in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_an_interrupt_exits_with_130(monkeypatch, capsys):
+    def interrupted(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, "doctor", interrupted)
+    assert cli.main(["doctor"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_doctor_passes_here(capsys):
+    assert cli.main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for fact in ("backend", "instruction set", "threads", "compiler", "C kernels", "tokenizer core", "CUDA"):
+        assert f"\n{fact} " in out
+    assert out.count("ok    ") == 6 and out.endswith("all checks passed\n")
+
+
+def test_doctor_fails_when_something_is_wrong(monkeypatch, capsys):
+    x = np.arange(12, dtype=np.float32).reshape(3, 4)
+    monkeypatch.setattr(doctor.safetensors, "parse", lambda *args: ({"x": x}, {}))  # reads anything
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.files, doctor.random_numbers))
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "files                      FAIL  AssertionError: a truncated file was read" in out
+    assert out.count("ok    ") == 1 and "some checks FAILED" in out
