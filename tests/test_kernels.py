@@ -1,0 +1,358 @@
+"""What the kernels promise beyond their formulas: the same bits for any number of threads, life after a fork,
+concurrent callers, counters of memory, the choice of an instruction set, errors of the vector functions in ulp.
+
+tests/test_backend.py compares every kernel with the reference.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyllm import backend
+from tinyllm.backend import memory, reference
+from tinyllm.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+pytestmark = pytest.mark.skipif(not backend.compiled(), reason="the C kernels are not built")
+
+
+@pytest.fixture(autouse=True)
+def settings_restored():
+    isa, threads = backend.isa(), backend.num_threads()
+    with backend.use("cpu"):
+        yield
+    backend.use_isa(isa)
+    backend.set_num_threads(threads)
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess:
+    """Run code in a fresh interpreter."""
+    keep = {name: value for name, value in os.environ.items() if not name.startswith("TINYLLM_")}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**keep, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+# ---- threads ----
+
+
+def families(dtype: str) -> dict:
+    """One call of each family, large enough to be cut."""
+    rng = np.random.default_rng(7)
+
+    def array(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(dtype)
+
+    wide, long, ids = array(70, 1030), array(300_000), rng.integers(0, 50, 3000)
+    index = rng.integers(0, 40, (30, 35, 41))
+    rows, slab = array(3000, 70), array(30, 35, 41)
+    a, b, bias = array(150, 1100), array(1100, 90), array(90)
+    return {
+        "unary": lambda: backend.unary("gelu", long),
+        "unary_grad": lambda: backend.unary_grad("gelu", long, long, None),
+        "binary": lambda: backend.binary("mul", wide, wide[0]),
+        "binary strided": lambda: backend.binary("sub", wide.T, wide[0][:, None]),
+        "compare": lambda: backend.binary("lt", wide.T, wide[0][:, None]),
+        "where": lambda: backend.where(wide.T > 0, wide.T, wide[0][:, None]),
+        "gated": lambda: backend.gated("silu", wide, wide),
+        "gated_grad": lambda: backend.gated_grad("gelu", wide, wide, wide)[0],
+        "copy": lambda: backend.copy(wide.T),
+        "sum of all": lambda: backend.reduce("sum", long, (0,)),
+        "sum of columns": lambda: backend.reduce("sum", long[:27000].reshape(9000, 3), (0,)),
+        "mean of rows": lambda: backend.reduce("mean", wide, (1,)),
+        "argmax": lambda: backend.reduce("argmax", wide, (0,)),
+        "cumsum": lambda: backend.cumsum(wide, 0),
+        "take": lambda: backend.take(wide, ids),
+        "take_grad": lambda: backend.take_grad(rows, ids, 50),
+        "gather": lambda: backend.gather(slab.repeat(2, 1), 1, index),
+        "gather_grad": lambda: backend.gather_grad(slab, 1, index, 40),
+        "matmul": lambda: backend.matmul(a, b, bias),
+        "matmul, few rows": lambda: backend.matmul(a[:5], b, bias),
+        "matmul, transposed": lambda: backend.matmul(a.T, b.T[:, :150].T),
+        "matmul, column": lambda: backend.matmul(a, b[:, :1]),
+        "matmul, batch": lambda: backend.matmul(slab, slab.swapaxes(1, 2)),
+    }
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("isa", backend.available_isas())
+def test_bits_do_not_depend_on_the_number_of_threads(isa, dtype):
+    backend.use_isa(isa)
+    backend.set_num_threads(1)
+    calls = families(dtype)
+    alone = {name: call() for name, call in calls.items()}
+    for threads in (2, 3, 4):
+        backend.set_num_threads(threads)
+        for name, call in calls.items():
+            np.testing.assert_array_equal(call(), alone[name], err_msg=f"{name} with {threads} threads", strict=True)
+
+
+@settings(max_examples=30, deadline=None)
+@given(m=st.integers(1, 40), k=st.integers(1, 1200), n=st.integers(1, 70), row=st.integers(0, 39), data=st.data())
+def test_a_row_has_the_same_bits_alone_and_in_any_batch(m, k, n, row, data):
+    rng = np.random.default_rng(m * k + n)
+    a, b = rng.standard_normal((m, k), np.float32), rng.standard_normal((k, n), np.float32)
+    whole = backend.matmul(a, b)
+    row %= m
+    assert np.array_equal(backend.matmul(a[row : row + 1], b)[0], whole[row])
+    # The layout of the operands is no part of the result either.
+    assert np.array_equal(backend.matmul(np.asfortranarray(a), np.asfortranarray(b)), whole)
+
+
+def test_threads_after_a_fork():
+    done = python(
+        """
+        import os, sys
+        import numpy as np
+        from tinyllm import backend
+        backend.set_num_threads(3)
+        a = np.arange(90000, dtype=np.float32).reshape(300, 300) % 7
+        expected = backend.matmul(a, a)
+        for generation in range(2):
+            child = os.fork()
+            if child:
+                _, status = os.waitpid(child, 0)
+                sys.exit(os.waitstatus_to_exitcode(status) or not np.array_equal(backend.matmul(a, a), expected))
+            if not np.array_equal(backend.matmul(a, a), expected):
+                os._exit(3)
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_concurrent_callers_get_the_right_answers():
+    backend.set_num_threads(2)
+    rng = np.random.default_rng(3)
+    squares = [rng.standard_normal((200, 200), np.float32) for _ in range(4)]
+    expected = [backend.matmul(a, a) for a in squares]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(10):
+            for got, want in zip(pool.map(lambda a: backend.matmul(a, a), squares), expected, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+def test_number_of_threads():
+    backend.set_num_threads(3)
+    assert backend.num_threads() == 3
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        backend.set_num_threads(0)
+    count = "from tinyllm import backend; print(backend.num_threads())"
+    assert python(count, TINYLLM_NUM_THREADS="5").stdout == "5\n"
+    assert 1 <= int(python(count).stdout) <= len(os.sched_getaffinity(0))
+
+
+# ---- memory ----
+
+
+def test_counters_follow_arrays():
+    before = memory.live_bytes()
+    memory.reset_peak()
+    x = memory.empty((1000, 100), np.float32)
+    view = x[5:, ::2]
+    assert memory.live_bytes() - before == 400_000
+    del x
+    assert memory.live_bytes() - before == 400_000, "a view keeps its base"
+    del view
+    assert memory.live_bytes() == before
+    assert memory.peak_bytes() - before == 400_000
+    memory.reset_peak()
+    assert memory.peak_bytes() == before
+
+
+def test_blocks_are_aligned_and_reused():
+    x = memory.empty((300, 300), np.float64)
+    assert x.flags.c_contiguous and x.flags.writeable and x.flags.aligned
+    address = x.ctypes.data
+    assert address % 64 == 0
+    del x
+    assert memory.empty((90_001,), np.float64).ctypes.data == address
+    assert memory.cached_bytes() > 0
+    memory.trim()
+    assert memory.cached_bytes() == 0
+
+
+@given(st.lists(st.integers(0, 200_000), min_size=1, max_size=30))
+@settings(max_examples=20, deadline=None)
+def test_blocks_do_not_overlap(sizes):
+    blocks = [memory.empty((size,), np.uint8) for size in sizes]
+    for number, block in enumerate(blocks):
+        block.fill(number)
+    for number, block in enumerate(blocks):
+        assert (block == number).all()
+
+
+def test_a_request_that_cannot_be_met():
+    with pytest.raises(MemoryError):
+        memory.empty((2**50,), np.float64)
+
+
+def test_workspace_is_returned():
+    a = np.ones((200, 2000), np.float32)
+    out = np.empty((200, 200), np.float32)
+    before = memory.live_bytes()
+    memory.reset_peak()
+    backend.matmul(a, a.T, out=out)
+    assert memory.live_bytes() == before
+    assert memory.peak_bytes() > before
+
+
+# ---- which kernels run ----
+
+
+def test_backends_have_the_same_names():
+    from tinyllm.backend import cpu
+
+    assert sorted(cpu.__all__) == sorted(reference.__all__)
+
+
+def test_use_is_a_call_and_a_context():
+    with backend.use("reference"):
+        assert backend.current() == "reference"
+        assert backend.matmul is reference.matmul
+    assert backend.current() == "cpu"
+    assert backend.matmul is not reference.matmul
+    backend.use("reference")
+    assert backend.current() == "reference"
+    with pytest.raises(ConfigError, match="expected one of cpu, reference, got 'gpu'"):
+        backend.use("gpu")
+    with pytest.raises(AttributeError, match="no attribute 'matmull'"):
+        backend.matmull  # noqa: B018
+
+
+@pytest.mark.parametrize("isa", backend.available_isas())
+def test_every_instruction_set_can_be_forced(isa):
+    backend.use_isa(isa)
+    assert backend.isa() == isa
+    done = python("from tinyllm import backend; backend.current(); print(backend.isa())", TINYLLM_ISA=isa)
+    assert done.stdout == f"{isa}\n"
+
+
+def test_an_instruction_set_that_this_machine_lacks():
+    assert backend.available_isas()[0] == "generic"
+    with pytest.raises(ConfigError, match="'mmx' does not run here: this machine has generic"):
+        backend.use_isa("mmx")
+
+
+def test_backend_from_the_environment():
+    show = "from tinyllm import backend; print(backend.current())"
+    assert python(show, TINYLLM_BACKEND="reference").stdout == "reference\n"
+    assert python(show).stdout == "cpu\n"
+    assert (
+        "ConfigError: backend: expected one of cpu, reference, got 'gpu'" in python(show, TINYLLM_BACKEND="gpu").stderr
+    )
+
+
+def test_without_kernels_numpy_runs_and_says_so_once():
+    done = python(
+        """
+        import sys, warnings
+        sys.modules["tinyllm.backend._kernels"] = None
+        import numpy as np
+        from tinyllm import backend
+        from tinyllm.errors import ConfigError
+        assert not backend.compiled() and backend.isa() == "none" and backend.available_isas() == ()
+        assert backend.num_threads() == 1
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for _ in range(3):
+                backend.matmul(np.ones((2, 2)), np.ones((2, 2)))
+        assert [w.category for w in seen] == [RuntimeWarning] and "not built" in str(seen[0].message)
+        assert backend.current() == "reference"
+        backend.memory.reset_peak()
+        assert backend.memory.empty((9000, 9), np.float32).shape == (9000, 9) and backend.memory.peak_bytes() == 0
+        for refused in (lambda: backend.use("cpu"), lambda: backend.use_isa("generic")):
+            try:
+                refused()
+            except ConfigError as error:
+                assert "install a C compiler" in str(error)
+            else:
+                raise AssertionError("accepted")
+        """
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_installing_without_a_compiler(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", tmp_path, "-q", ROOT],
+        env={**os.environ, "CC": "/bin/false"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    code = "import warnings; warnings.simplefilter('ignore'); from tinyllm import backend; print(backend.current())"
+    ran = subprocess.run(
+        [sys.executable, "-P", "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert ran.stdout == "reference\n", ran.stderr
+
+
+# ---- errors of the vector functions ----
+
+erf, erfc = np.vectorize(math.erf, otypes=[float]), np.vectorize(math.erfc, otypes=[float])
+ULP = {  # function: (float64 formula, largest error in ulp of float32, interval)
+    "exp": (np.exp, 1, (-104, 88.7)),
+    "expm1": (np.expm1, 1.5, (-20, 88.7)),
+    "log": (np.log, 1, (1e-45, 3e38)),
+    "log1p": (np.log1p, 2.5, (-0.9999, 1e6)),
+    "tanh": (np.tanh, 1.5, (-10, 10)),
+    "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), 2.5, (-88, 20)),
+    "erf": (erf, 1.5, (-4.5, 4.5)),
+    "softplus": (lambda x: np.logaddexp(x, 0), 2.5, (-88, 30)),
+    "gelu": (lambda x: 0.5 * x * erfc(-x / math.sqrt(2)), 20, (-8, 8)),
+}
+
+
+@pytest.mark.parametrize("isa", backend.available_isas())
+@pytest.mark.parametrize("name", ULP)
+def test_errors_in_ulp(name, isa):
+    formula, most, (low, high) = ULP[name]
+    backend.use_isa(isa)
+    rng = np.random.default_rng(5)
+    spread = rng.uniform(low, high, 20_000)
+    near_zero = np.exp(rng.uniform(-30, 0, 5_000)) * rng.choice([-1, 1], 5_000)
+    if name == "log":
+        spread, near_zero = np.exp(rng.uniform(math.log(low), math.log(high), 20_000)), 1 + near_zero / 4
+    x = np.concatenate([spread, np.clip(near_zero, low, high)]).astype(np.float32)
+    expected = formula(x.astype(np.float64))
+    ulp = np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64)
+    error = np.abs(backend.unary(name, x) - expected) / ulp
+    worst = error.argmax()
+    assert error[worst] <= most, f"{error[worst]:.2f} ulp at {x[worst]}"
+
+
+@pytest.mark.parametrize("isa", backend.available_isas())
+def test_ends_of_the_range(isa):
+    backend.use_isa(isa)
+    inf, nan = np.inf, np.nan
+    cases = {
+        "exp": ([-inf, -110, -0.0, 88.8, inf, nan], [0, 0, 1, inf, inf, nan]),
+        "log": ([-1, -0.0, 0, 1, inf, nan, 1e-45], [nan, -inf, -inf, 0, inf, nan, np.log(np.float32(1e-45))]),
+        "tanh": ([-inf, -100, -0.0, 100, inf, nan], [-1, -1, -0.0, 1, 1, nan]),
+        "sigmoid": ([-inf, inf, nan], [0, 1, nan]),
+        "erf": ([-inf, -9, 9, inf, nan], [-1, -1, 1, 1, nan]),
+        "gelu_tanh": ([1e30, inf, nan, -1e30], [1e30, inf, nan, 0]),
+        "relu": ([nan, -inf, inf, -1], [nan, 0, inf, 0]),
+        "round": ([-0.5, 0.5, 1.5, 2.5, -2.5, 1e30, nan], [0, 0, 2, 2, -2, 1e30, nan]),
+        "floor": ([-0.5, 0.5, -1, 1e30, -inf], [-1, 0, -1, 1e30, -inf]),
+    }
+    for name, (x, y) in cases.items():
+        got = backend.unary(name, np.array(x * 5, np.float32))
+        np.testing.assert_allclose(got, np.array(y * 5, np.float32), rtol=1e-6, err_msg=name)
