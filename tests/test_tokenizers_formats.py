@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tinyllm import _io
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import BPETokenizer, CharTokenizer, formats, load
+from tinyllm.tokenizers import BPETokenizer, CharTokenizer, compiled, formats, load
 
+ENGINE = "c" if compiled() else "python"
 fixed = settings(derandomize=True, deadline=None, max_examples=300)
 
 TEXT = "to be or not to be, that is the question: naïve café 北京 'tis we'll 1984\n\t" * 3
@@ -35,7 +36,7 @@ def parse(document) -> BPETokenizer | CharTokenizer:
 @pytest.mark.parametrize("tokenizer", ALL, ids=["bpe", "char with unk", "char"])
 def test_what_is_saved_comes_back(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tok.json")
-    for loaded in load(tmp_path / "tok.json"), load(str(tmp_path / "tok.json"), engine="python"):
+    for loaded in load(tmp_path / "tok.json", ENGINE), load(str(tmp_path / "tok.json"), engine="python"):
         assert type(loaded) is type(tokenizer)
         assert loaded.fingerprint() == tokenizer.fingerprint()
         assert loaded.special_tokens == tokenizer.special_tokens
@@ -43,7 +44,7 @@ def test_what_is_saved_comes_back(tokenizer, tmp_path):
         assert loaded.decode(loaded.encode(TEXT)) == TEXT
     tokenizer.save(tmp_path)  # a folder: under the usual name
     assert (tmp_path / "tokenizer.json").read_bytes() == (tmp_path / "tok.json").read_bytes()
-    assert load(tmp_path).fingerprint() == tokenizer.fingerprint()
+    assert load(tmp_path, ENGINE).fingerprint() == tokenizer.fingerprint()
 
 
 def test_the_fingerprint_tells_tokenizers_apart():
@@ -68,7 +69,9 @@ def test_saving_is_all_or_nothing(tmp_path):
 def test_only_known_tokenizers_are_written():
     with pytest.raises(TypeError, match="can't hold a int"):
         formats.to_json(5)
-    clash = BPETokenizer([*BPE.tokens, "Ġ".encode()], BPE.merges, {**BPE.special_tokens, "Ġ": len(BPE.tokens)})
+    clash = BPETokenizer(
+        [*BPE.tokens, "Ġ".encode()], BPE.merges, {**BPE.special_tokens, "Ġ": len(BPE.tokens)}, engine="python"
+    )
     with pytest.raises(TokenizerError, match="look the same in tokenizer.json"):
         formats.to_json(clash)
 

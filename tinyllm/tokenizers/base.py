@@ -54,9 +54,7 @@ class Stream:
 
     def finish(self) -> str:
         """What was held back: an unfinished character comes out as U+FFFD. The stream is then as new."""
-        text = self._decoder.decode(b"", final=True)
-        self._decoder.reset()
-        return text
+        return self._decoder.decode(b"", final=True)
 
 
 class Tokenizer(ABC):

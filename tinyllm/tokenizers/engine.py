@@ -47,7 +47,7 @@ def choose(engine: str | None) -> str:
 @cache
 def warn_once() -> None:
     warnings.warn(
-        "tinyllm's tokenizers run in pure Python, about a hundred times slower than compiled: "
+        "tinyllm's tokenizers run in pure Python, many times slower than compiled: "
         "install tinyllm again where a C compiler is available",
         RuntimeWarning,
         stacklevel=4,
