@@ -1,11 +1,13 @@
-"""The command line, run as a command: output, exit codes, and what is not imported."""
+"""The command line: output, exit codes, and what is not imported."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -15,11 +17,33 @@ from tinyllm import cli, doctor
 TEXT = "the cat sat on the mat and the dog sat on the log; " * 12
 
 
-def run(*args: str, stdin: bytes = b"", cwd: str | None = None) -> subprocess.CompletedProcess:
-    env = os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(cli.__file__))}
-    return subprocess.run(
-        [sys.executable, "-m", "tinyllm", *args], input=stdin, capture_output=True, cwd=cwd, env=env, timeout=120
-    )
+class Done(NamedTuple):
+    returncode: int
+    stdout: bytes
+    stderr: bytes
+
+
+def run(*args: str, stdin: bytes = b"", cwd: str = ".") -> Done:
+    """The command in this process: what it prints, byte for byte, and its exit code."""
+    files = [io.TextIOWrapper(io.BytesIO(data), encoding="utf-8") for data in (stdin, b"", b"")]
+    before = os.getcwd(), sys.stdin, sys.stdout, sys.stderr
+    os.chdir(cwd)
+    sys.stdin, sys.stdout, sys.stderr = files
+    try:
+        code = cli.main(args)
+    except SystemExit as exit:  # argparse and tyro
+        code = exit.code
+    finally:
+        os.chdir(before[0])
+        sys.stdin, sys.stdout, sys.stderr = before[1:]
+    for file in files:
+        file.flush()
+    return Done(code, files[1].buffer.getvalue(), files[2].buffer.getvalue())
+
+
+def test_python_m_tinyllm_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "tinyllm", "trian"], capture_output=True, text=True)
+    assert done.returncode == 2 and "did you mean train?" in done.stderr
 
 
 def test_help_lists_the_commands():
