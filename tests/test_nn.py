@@ -307,6 +307,30 @@ def test_initialiser_errors(call):
         call(tl.zeros(2, 3))
 
 
+def test_layers_start_in_pytorchs_ranges():
+    tl.manual_seed(0)
+    layer = nn.Linear(50, 400)
+    for p in (layer.weight, layer.bias):
+        top = np.abs(p.detach().numpy()).max() * math.sqrt(50)
+        assert 0.98 < top <= 1.0  # U(-1/sqrt(in), 1/sqrt(in)) for both
+    assert abs(nn.Embedding(100, 100).weight.detach().numpy().std() - 1) < 0.03
+    w = nn.Parameter.empty(60, 40, 3)
+    for fill, bound in [
+        (nn.init.xavier_uniform_, math.sqrt(6 / (40 * 3 + 60 * 3))),
+        (nn.init.kaiming_uniform_, math.sqrt(2) * math.sqrt(3 / (40 * 3))),
+        (lambda p: nn.init.kaiming_uniform_(p, mode="fan_out", nonlinearity="linear"), math.sqrt(3 / (60 * 3))),
+    ]:
+        assert 0.99 < np.abs(fill(w).detach().numpy()).max() / bound <= 1.0
+    for fill, std in [
+        (lambda p: nn.init.xavier_normal_(p, gain=2.0), 2 * math.sqrt(2 / (40 * 3 + 60 * 3))),
+        (lambda p: nn.init.kaiming_normal_(p, nonlinearity="relu"), math.sqrt(2 / (40 * 3))),
+        (lambda p: nn.init.normal_(p, 1.0, 0.5), 0.5),
+    ]:
+        assert abs(fill(w).detach().numpy().std() / std - 1) < 0.03
+    cut = nn.init.trunc_normal_(w, 0.5, 2.0, -1.0, 1.0).detach().numpy()
+    assert -1 <= cut.min() < -0.99 and 0.99 < cut.max() <= 1
+
+
 def test_gains():
     assert [nn.init.calculate_gain(n) for n in ("linear", "tanh", "relu", "selu")] == [1, 5 / 3, math.sqrt(2), 0.75]
     assert nn.init.calculate_gain("leaky_relu", 1.0) == 1.0

@@ -41,6 +41,53 @@ MAKERS = [
 ]
 
 
+def sgd(p, g, s, lr, momentum=0, dampening=0, weight_decay=0, nesterov=False, maximize=False):
+    g = (-g if maximize else g) + weight_decay * p
+    if momentum:
+        s["b"] = momentum * s["b"] + (1 - dampening) * g if "b" in s else g
+        g = g + momentum * s["b"] if nesterov else s["b"]
+    return p - lr * g
+
+
+def adam(p, g, s, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, maximize=False, decoupled=False):
+    g = -g if maximize else g
+    if decoupled:
+        p = p * (1 - lr * weight_decay)
+    else:
+        g = g + weight_decay * p
+    s["t"] = t = s.get("t", 0) + 1
+    s["m"] = betas[0] * s.get("m", 0) + (1 - betas[0]) * g
+    s["v"] = betas[1] * s.get("v", 0) + (1 - betas[1]) * g**2
+    return p - lr * (s["m"] / (1 - betas[0] ** t)) / (np.sqrt(s["v"] / (1 - betas[1] ** t)) + eps)
+
+
+def adamw(p, g, s, lr, weight_decay=0.01, **settings):
+    return adam(p, g, s, lr, weight_decay=weight_decay, decoupled=True, **settings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula", "settings"),
+    [
+        (optim.SGD, sgd, {}),
+        (optim.SGD, sgd, {"momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
+        (optim.SGD, sgd, {"momentum": 0.9, "nesterov": True, "maximize": True, "weight_decay": 0.1}),
+        (optim.Adam, adam, {"weight_decay": 0.1}),
+        (optim.Adam, adam, {"betas": (0.7, 0.9), "eps": 1e-2, "maximize": True}),
+        (optim.AdamW, adamw, {}),
+        (optim.AdamW, adamw, {"weight_decay": 0.5, "betas": (0.9, 0.95)}),
+    ],
+)
+def test_steps_follow_the_formulas(kind, formula, settings):
+    ps = params((3, 2), (4,))
+    o, expected, states = kind(ps, lr=0.1, **settings), values(ps), [{}, {}]
+    for step in range(4):
+        give_grads(ps, step)
+        o.step()
+        for i, p in enumerate(ps):
+            expected[i] = formula(expected[i], p.grad.array, states[i], 0.1, **settings)
+            np.testing.assert_allclose(values(ps)[i], expected[i], rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("make", MAKERS)
 def test_minimises_a_quadratic(make):
     (p,) = params((5,))
