@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -290,16 +291,16 @@ def test_without_kernels_numpy_runs_and_says_so_once():
 
 @pytest.mark.slow
 def test_installing_without_a_compiler(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--target", tmp_path, "-q", ROOT],
-        env={**os.environ, "CC": "/bin/false"},
-        capture_output=True,
-        text=True,
-    )
+    source, target = tmp_path / "source", tmp_path / "target"
+    built = shutil.ignore_patterns(".*", "build", "*.so", "_core.c", "*.egg-info", "runs")
+    shutil.copytree(ROOT, source, ignore=built)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", target]
+    environment = {**os.environ, "CC": "/bin/false"}
+    done = subprocess.run([*pip, source], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     code = "import warnings; warnings.simplefilter('ignore'); from tinyllm import backend; print(backend.current())"
     ran = subprocess.run(
-        [sys.executable, "-P", "-c", code], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+        [sys.executable, "-P", "-c", code], env={"PYTHONPATH": str(target)}, capture_output=True, text=True
     )
     assert ran.stdout == "reference\n", ran.stderr
 

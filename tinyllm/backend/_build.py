@@ -18,7 +18,7 @@ DTYPES = {"f32": "float", "f64": "double"}
 # Same bits on every machine that has the instruction set: no contraction that the source doesn't ask for, no
 # -march=native, no -ffast-math. errno is never read.
 FLAGS = ["-O3", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-pthread"]
-FLAGS += ["-fvisibility=hidden", "-Wall", "-Wno-unknown-pragmas", "-Wno-psabi"]
+FLAGS += ["-fvisibility=hidden", "-g0", "-Wall", "-Wno-unknown-pragmas", "-Wno-psabi"]
 
 _KERNEL = re.compile(r"TL_KERNEL\((\w+),\s*(\w+),([^;]*?)\)\s*;", re.S)
 
