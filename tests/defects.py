@@ -1,0 +1,210 @@
+"""Does the suite catch what it should? Plants one defect at a time in a copy of the project and runs the tests on it.
+
+    python tests/defects.py            all of them: half an hour on two cores
+    python tests/defects.py 3 7        some of them
+
+For each defect the likeliest test files run first, then the rest of the suite, until one test fails. Prints which test
+caught it; exits 1 if a defect survived. A new kind of bug found in the wild gets a line here and a test that sees it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Defect(NamedTuple):
+    what: str
+    file: str
+    old: str
+    new: str
+    first: str  # test files that should notice
+
+
+DEFECTS = [
+    Defect(
+        "wrong sign in a backward (subtraction)",
+        "tinyllm/ops/elementwise.py",
+        'return da, backend.unary("neg", unbroadcast(dy, ctx.shapes[1])) if ctx.needs[1] else None',
+        "return da, unbroadcast(dy, ctx.shapes[1]) if ctx.needs[1] else None",
+        "test_ops.py",
+    ),
+    Defect(
+        "dropped bias in Linear",
+        "tinyllm/ops/linalg.py",
+        "return backend.matmul(rows(x), w.T, bias)",
+        "return backend.matmul(rows(x), w.T)",
+        "test_nn.py test_ops.py",
+    ),
+    Defect(
+        "off-by-one in the causal mask: a query sees the next token",
+        "tinyllm/nn/masks.py",
+        "super().__init__(None, 0, alignment)",
+        "super().__init__(None, 1, alignment)",
+        "test_gpt.py test_nn.py",
+    ),
+    Defect(
+        "stale mask: dropout's backward draws from another stream",
+        "tinyllm/ops/select.py",
+        'return backend.dropout(dy, a["p"], a["key"], a["stream"], a.get("base", 0))',
+        'return backend.dropout(dy, a["p"], a["key"], a["stream"] + 1, a.get("base", 0))',
+        "test_ops.py",
+    ),
+    Defect(
+        "transposed weight where the matrix is square",
+        "tinyllm/ops/linalg.py",
+        "return backend.matmul(rows(x), w.T, bias)",
+        "return backend.matmul(rows(x), w.T if w.shape[0] != w.shape[1] else w, bias)",
+        "test_nn.py test_ops.py",
+    ),
+    Defect(
+        "a second backward overwrites .grad instead of adding",
+        "tinyllm/autograd.py",
+        "        backend.add_(leaf.grad.array, grad.array)",
+        "        leaf.grad = Variable.tensor_class(grad.take())",
+        "test_autograd.py",
+    ),
+    Defect(
+        "attention kernel: gradient of keys without the scale",
+        "csrc/attention/backward.c",
+        "key, keys, call->d, (T)call->scale);",
+        "key, keys, call->d, (T)1);",
+        "test_ops.py",
+    ),
+    Defect(
+        "matmul kernel: a tile of the last columns forgets the bias",
+        "csrc/matmul.c",
+        "if (bias) bias0 = v_load_n(bias, n0), bias1 = v_load_n(bias + W, n1);",
+        "if (bias) bias0 = v_load_n(bias, n0);",
+        "test_backend.py test_ops.py",
+    ),
+    Defect(
+        "layer norm's gradient forgets that the mean depends on x",
+        "tinyllm/backend/reference/rows.py",
+        "(g - _mean(g) - n * _mean(g * n))",
+        "(g - n * _mean(g * n))",
+        "test_reference.py test_ops.py",
+    ),
+    Defect(
+        "Adam's bias correction one step late",
+        "csrc/optim.c",
+        "1.0 - pow(beta2, (double)step)",
+        "1.0 - pow(beta2, (double)(step + 1))",
+        "test_backend.py test_optim.py",
+    ),
+    Defect(
+        "accumulation divides by its own micro-batch: a mean of means",
+        "tinyllm/training/loop.py",
+        "part = summed_loss(model, inputs, targets) / tokens",
+        "part = summed_loss(model, inputs, targets) / int((targets != IGNORE).sum()) / len(micro_batches)",
+        "test_training.py",
+    ),
+    Defect(
+        "evaluation leaves out the short last window",
+        "tinyllm/data/sampler.py",
+        "    if rest:\n        ids = tokens.read(full * length",
+        "    if rest > length:\n        ids = tokens.read(full * length",
+        "test_data.py",
+    ),
+    Defect(
+        "BPE breaks ties by the larger pair",
+        "tinyllm/tokenizers/reference.py",
+        "heapq.heappush(heap, (-counts[neighbours], neighbours))",
+        "heapq.heappush(heap, (-counts[neighbours], neighbours[::-1]))",
+        "test_tokenizers.py",
+    ),
+    Defect(
+        "cached generation restarts positions at 0",
+        "tinyllm/models/gpt.py",
+        "past = 0 if cache is None else cache.length",
+        "past = 0",
+        "test_gpt.py test_generation.py",
+    ),
+    Defect(
+        "Philox with nine rounds",
+        "csrc/philox.h",
+        "round < 10",
+        "round < 9",
+        "test_backend.py test_ops.py",
+    ),
+    Defect(
+        "embedding's gradient keeps one of several equal ids",
+        "tinyllm/backend/reference/reduce.py",
+        "np.add.at(dx, ids.reshape(-1), dy.reshape(ids.size, *tail))",
+        "dx[ids.reshape(-1)] += dy.reshape(ids.size, *tail)",
+        "test_reference.py test_ops.py",
+    ),
+    Defect(
+        "a file is renamed into place before it is synced",
+        "tinyllm/_io.py",
+        '                _call("fsync", self.path, os.fsync, self._fd)\n',
+        "",
+        "test_io.py",
+    ),
+]
+
+
+def run(copy: Path, defect: Defect) -> str | None:
+    """The first test that fails with the defect in place; None if all pass."""
+    target = copy / defect.file
+    text = target.read_text()
+    assert text.count(defect.old) == 1, (
+        f"{defect.file}: expected exactly one {defect.old!r}, found {text.count(defect.old)}"
+    )
+    target.write_text(text.replace(defect.old, defect.new))
+    try:
+        if defect.file.startswith("csrc/"):
+            build(copy)
+        files = [f"tests/{name}" for name in defect.first.split()]
+        for tests in (files, ["tests", *[f"--ignore={f}" for f in files]]):
+            command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--tb=no", *tests]
+            done = subprocess.run(command, cwd=copy, env=environment(copy), capture_output=True, text=True)
+            found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
+            if done.returncode:
+                return found.group(1) if found else f"pytest stopped with code {done.returncode}"
+        return None
+    finally:
+        target.write_text(text)
+        if defect.file.startswith("csrc/"):
+            build(copy)
+
+
+def environment(copy: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def build(copy: Path) -> None:
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(command, cwd=copy, env=environment(copy), check=True, capture_output=True)
+
+
+def main() -> int:
+    chosen = [int(a) for a in sys.argv[1:]] or range(1, len(DEFECTS) + 1)
+    survived = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "tinyllm"
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", "build", "*.so", "runs", ".venv", "__pycache__")
+        )
+        build(copy)
+        for i in chosen:
+            began = time.perf_counter()
+            caught = run(copy, DEFECTS[i - 1])
+            survived += caught is None
+            seconds = time.perf_counter() - began
+            print(f"{i:2}  {DEFECTS[i - 1].what}\n      {caught or 'SURVIVED'}  ({seconds:.0f} s)", flush=True)
+    print(f"{len(chosen) - survived} caught, {survived} survived")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
