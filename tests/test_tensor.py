@@ -68,10 +68,27 @@ def test_operators_and_reflections():
     a = np.array([[1.0, -2.0], [3.0, 0.5]], np.float32)
     t = tensor(a)
     for got, want in [
-        (t + 1, a + 1), (1 + t, 1 + a), (t - 1, a - 1), (1 - t, 1 - a), (t * 2, a * 2), (2 * t, 2 * a), (t / 2, a / 2),
-        (2 / t, 2 / a), (t**2, a**2), (2**t, 2**a), (t**0.5, np.sqrt(np.where(a < 0, np.nan, a))), (t // 2, a // 2),
-        (7 // t, 7 // a), (t % 2, a % 2), (-t, -a), (abs(t), abs(a)), (t @ t, a @ a), (a + t, a + a), (a @ t, a @ a), (np.float32(2) * t, 2 * a),
-    ]:  # fmt: skip
+        (t + 1, a + 1),
+        (1 + t, 1 + a),
+        (t - 1, a - 1),
+        (1 - t, 1 - a),
+        (t * 2, a * 2),
+        (2 * t, 2 * a),
+        (t / 2, a / 2),
+        (2 / t, 2 / a),
+        (t**2, a**2),
+        (2**t, 2**a),
+        (t**0.5, np.sqrt(np.where(a < 0, np.nan, a))),
+        (t // 2, a // 2),
+        (7 // t, 7 // a),
+        (t % 2, a % 2),
+        (-t, -a),
+        (abs(t), abs(a)),
+        (t @ t, a @ a),
+        (a + t, a + a),
+        (a @ t, a @ a),
+        (np.float32(2) * t, 2 * a),
+    ]:
         same(got, want)
     assert (
         (t > 0).tolist() == (a > 0).tolist()
@@ -224,11 +241,22 @@ def test_reductions_over_several_axes():
 @pytest.mark.parametrize(
     "equation, shapes",
     [
-        ("ij,jk->ik", [(2, 3), (3, 4)]), ("bij,bjk->bik", [(5, 2, 3), (5, 3, 4)]), ("ij->ji", [(2, 3)]), ("ii->i", [(3, 3)]), ("ii", [(3, 3)]),
-        ("i,j->ij", [(2,), (3,)]), ("bhqd,bhkd->bhqk", [(2, 3, 4, 5), (2, 3, 6, 5)]), ("...ij,jk->...ik", [(2, 5, 2, 3), (3, 4)]), ("ij,ij->", [(2, 3)] * 2),
-        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]), ("ij->j", [(2, 3)]), ("ijk,ik->ij", [(2, 3, 4), (2, 4)]), ("ba,ac", [(2, 3), (3, 4)]), ("iij,jk->ik", [(3, 3, 2), (2, 4)]),
+        ("ij,jk->ik", [(2, 3), (3, 4)]),
+        ("bij,bjk->bik", [(5, 2, 3), (5, 3, 4)]),
+        ("ij->ji", [(2, 3)]),
+        ("ii->i", [(3, 3)]),
+        ("ii", [(3, 3)]),
+        ("i,j->ij", [(2,), (3,)]),
+        ("bhqd,bhkd->bhqk", [(2, 3, 4, 5), (2, 3, 6, 5)]),
+        ("...ij,jk->...ik", [(2, 5, 2, 3), (3, 4)]),
+        ("ij,ij->", [(2, 3)] * 2),
+        ("ij,jk,kl->il", [(2, 3), (3, 4), (4, 5)]),
+        ("ij->j", [(2, 3)]),
+        ("ijk,ik->ij", [(2, 3, 4), (2, 4)]),
+        ("ba,ac", [(2, 3), (3, 4)]),
+        ("iij,jk->ik", [(3, 3, 2), (2, 4)]),
     ],
-)  # fmt: skip
+)
 def test_einsum_equals_numpy(equation, shapes):
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(s) for s in shapes]
@@ -259,9 +287,18 @@ def test_shape_error_says_what_it_should():
         assert part in text
     assert isinstance(caught.value, ValueError) and isinstance(caught.value, RuntimeError)
     for call in (
-        lambda t: t.reshape(5), lambda t: t.view(7), lambda t: t.expand(3, 3), lambda t: t.split([1, 3]), lambda t: t.unflatten(1, (2, 2)),
-        lambda t: t.T.view(6), lambda t: t.topk(4), lambda t: t.flatten(1, 0), lambda t: tinyllm.stack([t, t.T]), lambda t: tinyllm.mm(t, t[0]), lambda t: t.repeat(2),
-    ):  # fmt: skip
+        lambda t: t.reshape(5),
+        lambda t: t.view(7),
+        lambda t: t.expand(3, 3),
+        lambda t: t.split([1, 3]),
+        lambda t: t.unflatten(1, (2, 2)),
+        lambda t: t.T.view(6),
+        lambda t: t.topk(4),
+        lambda t: t.flatten(1, 0),
+        lambda t: tinyllm.stack([t, t.T]),
+        lambda t: tinyllm.mm(t, t[0]),
+        lambda t: t.repeat(2),
+    ):
         with pytest.raises(ShapeError):
             call(tinyllm.ones(2, 3))
     for call in (lambda t: t.sum(2), lambda t: t.transpose(0, 2), lambda t: t.max(5), lambda t: t.unsqueeze(4)):
@@ -393,6 +430,7 @@ def test_selection_functions():
         tinyllm.zeros(3).scatter(0, tensor([1, 1]), 5.0)
     same(t.cumsum(1), a.cumsum(1))
     same(tensor(a[0]).outer(tensor(a[1])), np.outer(a[0], a[1]))
+    same(tensor([1]).atan2(tensor([1])), [math.pi / 4])
     same(tensor([5.0, -5.0]).div(2, rounding_mode="trunc"), [2, -2])
     same(t.add(t, alpha=2), 3 * a)
     same(t.sub(t, alpha=2), -a)

@@ -237,7 +237,7 @@ class _Sum:
     __slots__ = ("array", "owned")
 
     def __init__(self) -> None:
-        self.array: np.ndarray | None = None
+        self.array: Any = None  # until the first term comes
         self.owned = False
 
     def add(self, g: np.ndarray, owned: bool) -> None:
@@ -250,7 +250,6 @@ class _Sum:
 
     def take(self) -> np.ndarray:
         """The sum as a C-contiguous array that nothing else refers to."""
-        assert self.array is not None
         return self.array if self.owned and self.array.flags.c_contiguous else backend.copy(self.array)
 
 
@@ -330,7 +329,7 @@ def _run(
         send(v.node if v.node is not None else v, v.index, g, False, counted=False)
     while heap:
         node = heapq.heappop(heap)[1]
-        incoming = []
+        incoming: list[np.ndarray] = []
         for i, (shape, dtype) in enumerate(node.outputs):
             total = sums.pop((id(node), i), None)
             if total is not None:

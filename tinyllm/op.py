@@ -82,7 +82,7 @@ class Op:
             registry[cls.__name__] = cls
 
     @classmethod
-    def flops(cls, *shapes: Shape | None, **attrs: Any) -> int:
+    def flops(cls, *shapes: Any, **attrs: Any) -> int:
         """One operation per output element unless the op says otherwise."""
         out = cls.shape(*shapes, **attrs)
         return math.prod(out[0] if isinstance(out, list) else out)

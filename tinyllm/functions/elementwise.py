@@ -48,10 +48,10 @@ floor, ceil, round, trunc = _unary(ops.Floor), _unary(ops.Ceil), _unary(ops.Roun
 isnan, isinf, isfinite, logical_not = _unary(ops.Isnan), _unary(ops.Isinf), _unary(ops.Isfinite), _unary(ops.LogicalNot)
 
 
-def _binary(op: type[Op], floating: bool = False) -> Callable[[Any, Any], Tensor]:
+def _binary(op: type[Op], to_float: bool = False) -> Callable[[Any, Any], Tensor]:
     def function(input: Any, other: Any) -> Tensor:
         a, b = pair(input, other)
-        return apply(op, floating(a), floating(b)) if floating else apply(op, a, b)
+        return apply(op, floating(a), floating(b)) if to_float else apply(op, a, b)
 
     function.__name__ = function.__qualname__ = op.kernel  # type: ignore[attr-defined]
     function.__doc__ = op.__doc__
@@ -64,7 +64,7 @@ maximum, minimum, remainder, fmod = (
     _binary(ops.Remainder),
     _binary(ops.Fmod),
 )
-floor_divide, atan2 = _binary(ops.FloorDivide), _binary(ops.Atan2, floating=True)
+floor_divide, atan2 = _binary(ops.FloorDivide), _binary(ops.Atan2, to_float=True)
 eq, ne, lt, le, gt, ge = (
     _binary(ops.Eq),
     _binary(ops.Ne),
@@ -102,11 +102,8 @@ def div(input: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
 
 def pow(input: Any, exponent: Any) -> Tensor:
     """input ** exponent; 2 and 0.5 take the square and the root."""
-    if isinstance(exponent, (int, float)) and isinstance(input, Variable):
-        if exponent == 2:
-            return square(input)
-        if exponent == 0.5:
-            return sqrt(input)
+    if isinstance(exponent, (int, float)) and exponent in (2, 0.5) and isinstance(input, Variable):
+        return (square if exponent == 2 else sqrt)(input)  # type: ignore[arg-type]
     a, b = pair(input, exponent)
     return apply(ops.Pow, a, b)
 

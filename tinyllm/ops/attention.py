@@ -8,6 +8,7 @@ packed and prefix masks, so no T x T array is ever made for them; `mask` is for 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Attention(Op):
 
     @staticmethod
     def shape(q, k, v, mask, *, scale, lo=None, hi=None, softcap=0.0, slopes=None, dropout=None):
-        axes = {"query": (q, "B Hq Tq D"), "key": (k, "B Hk Tk D"), "value": (v, "B Hk Tk Dv")}
+        axes: dict[str, Any] = {"query": (q, "B Hq Tq D"), "key": (k, "B Hk Tk D"), "value": (v, "B Hk Tk Dv")}
         if any(len(s) != 4 for s in (q, k, v)):
             raise shape_error("Attention", "query, key and value need four axes", **axes)
         if q[0] != k[0] or k[:3] != v[:3] or q[3] != k[3]:
@@ -66,7 +67,7 @@ class Attention(Op):
             )
         for name, a in (("lo", lo), ("hi", hi)):
             if a is not None and (a.ndim != 2 or a.shape[0] not in (1, q[0]) or a.shape[1] != q[2]):
-                raise shape_error("Attention", f"{name} must be (B or 1, Tq)", **{name: (a.shape, "B Tq")}, **axes)
+                raise shape_error("Attention", f"{name} must be (B or 1, Tq)", **(axes | {name: (a.shape, "B Tq")}))
         if slopes is not None and slopes.shape != q[1:2]:
             raise shape_error(
                 "Attention", "slopes must hold one number per query head", slopes=(slopes.shape, "Hq"), **axes

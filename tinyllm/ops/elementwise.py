@@ -494,7 +494,7 @@ class Choice(Binary, abstract=True):
         half = backend.binary("mul", dy, np.asarray(0.5, dy.dtype))
         zero = np.zeros((), dy.dtype)
         half = backend.where(backend.binary("eq", a, b), half, zero)
-        grads = []
+        grads: list[np.ndarray | None] = []
         for x, other, need in ((a, b, ctx.needs[0]), (b, a, ctx.needs[1])):
             if need:
                 won = backend.where(backend.binary(ctx.op.takes_a, x, other), dy, half)

@@ -60,10 +60,12 @@ class CrossEntropy(Op):
 
     @staticmethod
     def backward(ctx, dloss):
+        logits, targets, lse = ctx.saved
         a = ctx.attrs
-        return backend.cross_entropy_grad(
-            dloss, *ctx.saved, a.get("weight"), a["ignore_index"], a["label_smoothing"]
-        ), None
+        dlogits = backend.cross_entropy_grad(
+            dloss, logits, targets, lse, a.get("weight"), a["ignore_index"], a["label_smoothing"]
+        )
+        return dlogits, None
 
     @staticmethod
     def samples(draw: Draw) -> Sample:

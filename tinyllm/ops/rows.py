@@ -6,6 +6,7 @@ Legend: x input, rows along the axis named; y output; dy its gradient; w, b gain
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -112,8 +113,8 @@ class Logsumexp(Rowwise):
 def _check_gain(op, x, **params):
     for name, p in params.items():
         if p is not None and (not x or p != x[-1:]):
-            rule = f"{name} must have the size of the input's last axis"
-            raise shape_error(op, rule, input=(x, "... D"), **{name: (p, "D")})
+            named: dict[str, Any] = {"input": (x, "... D"), name: (p, "D")}
+            raise shape_error(op, f"{name} must have the size of the input's last axis", **named)
     if not x:
         raise shape_error(op, "the input needs at least one axis", input=(x, "... D"))
     return x
@@ -148,7 +149,8 @@ class LayerNorm(Op):
 
     @staticmethod
     def backward(ctx, dy):
-        return backend.layer_norm_grad(dy, *ctx.saved, want=tuple(ctx.needs))
+        x, w, mean, rstd = ctx.saved
+        return backend.layer_norm_grad(dy, x, w, mean, rstd, tuple(ctx.needs))
 
     @staticmethod
     def samples(draw: Draw) -> Sample:
@@ -195,7 +197,8 @@ class RmsNorm(Op):
 
     @staticmethod
     def backward(ctx, dy):
-        return backend.rms_norm_grad(dy, *ctx.saved, want=tuple(ctx.needs))
+        x, w, rstd = ctx.saved
+        return backend.rms_norm_grad(dy, x, w, rstd, tuple(ctx.needs))
 
     @staticmethod
     def samples(draw: Draw) -> Sample:

@@ -6,6 +6,7 @@ Legend: x input; y output; dy its gradient. Sizes are checked with Python intege
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -195,12 +196,8 @@ class Cat(Movement):
         axis = axis_index("Cat", dim, len(xs[0]))
         for i, x in enumerate(xs[1:], 1):
             if len(x) != len(xs[0]) or any(a != b for j, (a, b) in enumerate(zip(x, xs[0], strict=True)) if j != axis):
-                raise shape_error(
-                    "Cat",
-                    f"tensors 0 and {i} must agree on every axis but {axis}",
-                    tensor_0=(xs[0], "..."),
-                    **{f"tensor_{i}": (x, "...")},
-                )
+                named: dict[str, Any] = {"tensor_0": (xs[0], "..."), f"tensor_{i}": (x, "...")}
+                raise shape_error("Cat", f"tensors 0 and {i} must agree on every axis but {axis}", **named)
         if not xs[0]:
             raise shape_error("Cat", "tensors without axes cannot be concatenated", "use stack", tensor_0=(xs[0], ""))
         return xs[0][:axis] + (sum(x[axis] for x in xs),) + xs[0][axis + 1 :]
