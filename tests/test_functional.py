@@ -445,6 +445,9 @@ def test_multihead_with_other_widths_and_appended_keys():
 def test_transformer_layers_are_compositions_of_their_parts(norm_first):
     x, memory = tl.tensor(rand(4, 2, 8)), tl.tensor(rand(5, 2, 8, seed=1))
     layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, "gelu", norm_first=norm_first).double()
+    decoder = nn.TransformerDecoderLayer(8, 2, 16, 0.0, norm_first=norm_first).double()
+    for p in (*layer.parameters(), *decoder.parameters()):
+        nn.init.normal_(p, 0.5, 0.5)  # no two norms alike
 
     def attend(y):
         return layer.self_attn(y, y, y)[0]
@@ -459,7 +462,6 @@ def test_transformer_layers_are_compositions_of_their_parts(norm_first):
         y = layer.norm1(x + attend(x))
         expected = layer.norm2(y + forward(y))
     np.testing.assert_allclose(layer(x).detach(), expected.detach(), rtol=1e-10, atol=1e-12)
-    decoder = nn.TransformerDecoderLayer(8, 2, 16, 0.0, norm_first=norm_first).double()
     n1, n2, n3 = decoder.norm1, decoder.norm2, decoder.norm3
 
     def own(y):

@@ -62,6 +62,14 @@ def test_registration_and_walking():
     outer = nn.ModuleList([Net(), Net()])
     assert outer[1].body[2].bias.name == "1.body.2.bias" and outer[1].head.path == "1.head"
     assert outer[1].head.weight.name == "1.body.0.weight"
+    shared = nn.Linear(2, 2)
+    both = nn.ModuleList([shared, shared])
+    assert shared.path == "0" and [p.name for p in both.parameters()] == ["0.weight", "0.bias"]
+    late = nn.ModuleDict({"first": shared})
+    head = nn.Linear(2, 2)
+    head.weight = shared.weight
+    late["head"] = head  # tied before it was added
+    assert shared.weight.name == "first.weight" and head.bias.name == "head.bias"
     assert "Linear(in_features=3, out_features=4, bias=True)" in repr(m) and "(body): Sequential(" in repr(m)
     assert {"weight", "bias"} <= set(dir(m.head))
 
@@ -753,7 +761,11 @@ def test_positions_protocol():
         learned.at(np.array([3, 4, 5])).embed(x)
     none = nn.NoPositions().at(tl.tensor([0, 1, 2]))
     assert none.embed(x) is x and none.rotate(x, x) == (x, x) and none.scores(3, 3, 2) == {}
-    assert nn.SinusoidalPositions(4).at(np.arange(3)).embed(x).dtype == np.float32
+    waves = nn.SinusoidalPositions(4)
+    for at in (np.arange(3), np.arange(3), np.arange(1, 4)):
+        for y in (x, x.double()):
+            out = waves.at(at).embed(y)
+            assert out.dtype == y.dtype and np.allclose(out, np.array(y) + waves.table(at).numpy(), atol=1e-6)
     with pytest.raises(TypeError):
         learned.at(np.array([0.5]))
     with pytest.raises(ShapeError):

@@ -137,13 +137,15 @@ class Module:
         self._check_name(name, self._modules)
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
+        known = module is None or any(m is module for m in self._modules.values())
         self._modules[name] = module
-        if module is not None:
-            root = f"{self.path}.{name}" if self.path else name
+        if module is not None and not known:
+            before, root = module.path, _join(self.path, name)
+            for path, p in module.named_parameters():
+                if p.name == _join(before, path):  # not one that is tied to a parameter elsewhere
+                    p.name = _join(root, path)
             for path, m in module.named_modules(prefix=root):
                 m.__dict__["path"] = path
-            for path, p in module.named_parameters(prefix=root):
-                p.name = path
 
     register_module = add_module
 
@@ -161,7 +163,7 @@ class Module:
         yield prefix, self
         for name, child in self._modules.items():
             if child is not None:
-                yield from child.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+                yield from child.named_modules(memo, _join(prefix, name), remove_duplicate)
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it."""
@@ -187,7 +189,7 @@ class Module:
                 if value is None or (remove_duplicate and id(value) in seen):
                     continue
                 seen.add(id(value))
-                yield f"{path}.{name}" if path else name, value
+                yield _join(path, name), value
 
     def named_parameters(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True
@@ -246,7 +248,7 @@ class Module:
         for path, m in self.named_modules(prefix=prefix.removesuffix("."), remove_duplicate=False):
             for name, value in (*m._parameters.items(), *m._buffers.items()):
                 if value is not None and name not in m._transient:
-                    out[f"{path}.{name}" if path else name] = value if keep_vars else value.detach()
+                    out[_join(path, name)] = value if keep_vars else value.detach()
         return out
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
@@ -395,3 +397,7 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({extra})"
         return f"{type(self).__name__}({extra}\n  " + "\n  ".join(lines) + "\n)"
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
