@@ -434,6 +434,14 @@ def test_whatever_call_fails_a_whole_checkpoint_stands(tmp_path, forever):
     assert failed > 15
 
 
+def test_saving_the_same_weights_at_a_later_step_changes_no_file_but_the_manifest(tmp_path):
+    model = save(tmp_path, 1)
+    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path) if name != "manifest.json"}
+    save(tmp_path, 2, model)
+    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path) if name != "manifest.json"} == before
+    assert checkpoint.load(str(tmp_path)).step == 2
+
+
 def test_any_damage_is_found(tmp_path):
     save(tmp_path / "good")
     rng = np.random.default_rng(0)

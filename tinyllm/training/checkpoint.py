@@ -70,10 +70,12 @@ def save(
         if name != first:
             del tensors[name]
     hashes = {name: _hash_array(array) for name, array in tensors.items()}
-    digest = hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in sorted(hashes)).encode()).hexdigest()
+    # Equal names must mean equal bytes: the old manifest may still name the file that is written now.
+    facts = sorted(f"{name} {x.dtype} {x.shape} {hashes[name]}\n" for name, x in tensors.items())
+    digest = hashlib.sha256("".join(facts).encode()).hexdigest()
     weights, words = f"model-{digest[:16]}.safetensors", f"tokenizer-{tokenizer.fingerprint()[:16]}.json"
 
-    safetensors.write(os.path.join(directory, weights), tensors, {"step": str(step)})
+    safetensors.write(os.path.join(directory, weights), tensors)
     tokenizer.save(os.path.join(directory, words))
     _io.write_atomic(os.path.join(directory, "config.toml"), dumps(config))
     manifest = {
