@@ -60,7 +60,10 @@ def main() -> int:
     ):
         print(piece, end="", flush=True)
     print()
-    return 0 if expected is None or expected[0] <= result.val_loss <= expected[1] else 1
+    if expected and not expected[0] <= result.val_loss <= expected[1]:
+        print("\nThe validation loss is not what this recipe gives: something is wrong. `tinyllm doctor` may say what.")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

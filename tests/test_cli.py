@@ -123,6 +123,32 @@ def test_tokenizers_on_the_command_line(tmp_path):
     assert f"chars.json: {len(set(TEXT))} tokens".encode() in chars.stdout
 
 
+def test_the_example_runs_on_any_text(tmp_path):
+    (tmp_path / "text").write_text(TEXT * 3)
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+    def example(*args: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, os.path.join(root, "examples", "train_shakespeare.py"), *args]
+        env = os.environ | {
+            "PYTHONPATH": root,
+            "PYTHONWARNINGS": "ignore::UserWarning",
+        }  # a text too short for 1,024 tokens
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+
+    done = example("--data", "text", "--preset", "cpu", "--tokenizer", "bpe", "--steps", "2", "--out", "here")
+    assert done.returncode == 0, done.stderr
+    for part in (
+        "validation loss over the whole split: ",
+        " bits per byte",
+        "curve: here/loss.svg",
+        "--- a sample ---",
+    ):
+        assert part in done.stdout
+    assert "expected" not in done.stdout  # that is for the recipe as it stands
+    absent = example("--data", "no")
+    assert absent.returncode == 1 and absent.stderr.startswith("error: ") and "Traceback" not in absent.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

