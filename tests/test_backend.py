@@ -42,6 +42,9 @@ class Draw(HypothesisDraw):
             return (3, 130, 131)[-max(min_dims, 2) :] if max_dims > 1 else (70001,)
         return super().shape(min_dims, max_dims, min_side, max_side)
 
+    def small(self, min_dims: int, max_dims: int) -> tuple[int, ...]:
+        return super().shape(min_dims, max_dims)
+
     def side(self, low: int = 0, high: int = 40) -> int:
         return self.integer(150, 250) if self.large else self.integer(low, high)
 
@@ -67,6 +70,7 @@ class Call:
     kwargs: dict[str, Any] = field(default_factory=dict)
     writes: tuple[int | str, ...] = ()
     length: int = 1
+    gaps: bool = False  # what it writes to is a view with gaps
     nan: tuple[int, ...] | None = None  # arguments that may hold NaN; None: all
 
 
@@ -83,7 +87,7 @@ def unary(d: Draw) -> Call:
     x = d.array(shape, *DOMAIN.get(name, (-5.0, 5.0)))
     floating = name not in ("logical_not", "isnan", "isinf", "isfinite")
     kwargs = {"out": d.fresh(*shape)} if floating and d.flag() else {}
-    return Call((name, x), kwargs, writes=("out",) if kwargs else (), length=8)
+    return Call((name, x), kwargs, writes=("out",) if kwargs else (), length=8, gaps=d.flag())
 
 
 def unary_grad(d: Draw) -> Call:
@@ -141,13 +145,13 @@ def sort(d: Draw) -> Call:
 
 
 def take(d: Draw) -> Call:
-    n, tail = d.side(1), d.shape(0, 2)
+    n, tail = d.side(1), d.small(0, 2)
     return Call((d.normal(n, *tail), d.ints(d.shape(0, 2), 0, n)))
 
 
 def take_grad(d: Draw) -> Call:
     n, ids = d.side(1, 5), d.shape(0, 2)
-    return Call((d.normal(*ids, *d.shape(0, 2)), d.ints(ids, 0, n), n), length=int(np.prod(ids)))
+    return Call((d.normal(*ids, *d.small(0, 2)), d.ints(ids, 0, n), n), length=int(np.prod(ids)))
 
 
 def gather(d: Draw) -> Call:
@@ -172,7 +176,7 @@ def matmul(d: Draw) -> Call:
     if d.flag():
         shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
         kwargs |= {"out": d.fresh(*shape), "accumulate": d.flag()}
-    return Call((a, b), kwargs, writes=("out",) if "out" in kwargs else (), length=k)
+    return Call((a, b), kwargs, writes=("out",) if "out" in kwargs else (), length=k, gaps=d.flag())
 
 
 def row_function(d: Draw) -> Call:
@@ -287,12 +291,17 @@ def add(d: Draw) -> Call:
     return Call((d.fresh(*shape), d.normal(*shape)), writes=(0,))
 
 
+def assign(d: Draw) -> Call:
+    shape = d.shape()
+    return Call((d.fresh(*shape), d.normal(*shape)), writes=(0,), gaps=d.flag())
+
+
 def sgd(d: Draw) -> Call:
     n, momentum = d.shape(0, 1), d.choice([0.0, 0.9])
     buf = d.fresh(*n) if momentum else None
     arrays = (d.fresh(*n), d.normal(*n), buf)
     settings = (0.1, momentum, d.choice([0.0, 0.2]), d.choice([0.0, 0.1]), d.flag(), d.flag(), d.choice([1.0, 0.3]))
-    return Call((*arrays, *settings), writes=(0, 2), length=16)
+    return Call((*arrays, *settings), writes=(0, 2), length=16, gaps=d.flag())
 
 
 def adam(d: Draw) -> Call:
@@ -312,6 +321,7 @@ CASES: dict[str, Callable[[Draw], Call]] = {
     "binary": binary,
     "where": where,
     "add_": add,
+    "assign": assign,
     "gated": gated,
     "gated_grad": gated_grad,
     "reduce": reduce,
@@ -355,6 +365,12 @@ def arrays_in(value: Any) -> Iterator[Array]:
         yield np.array(value)
 
 
+def with_gaps(x: Array) -> Array:
+    view = np.zeros([2 * size for size in x.shape], x.dtype)[(..., *(slice(None, None, 2),) * x.ndim)]
+    view[...] = x
+    return view
+
+
 def run(module: Any, name: str, call: Call) -> list[Array]:
     """What the function returns and what it wrote; everything else must be as it was."""
     args, kwargs = list(call.args), dict(call.kwargs)
@@ -362,7 +378,7 @@ def run(module: Any, name: str, call: Call) -> list[Array]:
     for place in call.writes:
         holder: Any = args if isinstance(place, int) else kwargs
         if holder[place] is not None:
-            holder[place] = holder[place].copy()
+            holder[place] = with_gaps(holder[place]) if call.gaps else holder[place].copy()
             written.append(holder[place])
     readable = [x for x in arrays_in([*args, *kwargs.values()]) if not any(x is w for w in written)]
     before = [x.tobytes() for x in readable]

@@ -154,7 +154,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
 _UNARY_GRAD: dict[str, tuple[str, Callable[[Array, Any], Array]]] = {
     "neg": ("", lambda dy, _: -dy),
     "abs": ("x", lambda dy, x: dy * np.sign(x)),
-    "sign": ("", lambda dy, _: np.zeros_like(dy)),
+    "sign": ("", lambda dy, _: dy * 0.0),
     "exp": ("y", lambda dy, y: dy * y),
     "expm1": ("y", lambda dy, y: dy * (y + 1.0)),
     "log": ("x", lambda dy, x: dy / x),
@@ -174,10 +174,10 @@ _UNARY_GRAD: dict[str, tuple[str, Callable[[Array, Any], Array]]] = {
     "atan": ("x", lambda dy, x: dy / (1.0 + x * x)),
     "sigmoid": ("y", lambda dy, y: dy * y * (1.0 - y)),
     "erf": ("x", lambda dy, x: dy * (2.0 / np.sqrt(np.pi)) * np.exp(-x * x)),
-    "floor": ("", lambda dy, _: np.zeros_like(dy)),
-    "ceil": ("", lambda dy, _: np.zeros_like(dy)),
-    "round": ("", lambda dy, _: np.zeros_like(dy)),
-    "trunc": ("", lambda dy, _: np.zeros_like(dy)),
+    "floor": ("", lambda dy, _: dy * 0.0),
+    "ceil": ("", lambda dy, _: dy * 0.0),
+    "round": ("", lambda dy, _: dy * 0.0),
+    "trunc": ("", lambda dy, _: dy * 0.0),
     "relu": ("y", lambda dy, y: np.where(y <= 0, 0.0, dy)),
     "gelu": ("x", lambda dy, x: dy * (_normal_cdf(x) + x * _normal_pdf(x))),
     "gelu_tanh": ("x", lambda dy, x: dy * _gelu_tanh_slope(x)),
@@ -284,7 +284,7 @@ def gated_grad(act: str, dy: Array, gate: Array, up: Array) -> tuple[Array, Arra
     """(dgate, dup) = (dy * up * act'(gate), dy * act(gate))."""
     value = UNARY[act](gate)
     needs, formula = _UNARY_GRAD[act]
-    return formula(dy * up, gate if needs == "x" else value), dy * value
+    return dy * up * formula(np.ones_like(dy), gate if needs == "x" else value), dy * value
 
 
 def _deliver(result: Array, out: Array | None) -> Array:
