@@ -357,8 +357,9 @@ static int FN(matmul)(int batch_dims, const int64_t *batch, int64_t M, int64_t N
     /* One B for a run of the batch: more rows of the same product, if they lie in order. */
     while (n->ndim > 0) {
         int last = n->ndim - 1;
-        int joins = n->stride[1][last] == 0 && n->stride[0][last] == job.g.M * am && n->stride[2][last] == job.g.M * cm;
-        if (!joins) break;
+        if (n->stride[1][last] != 0) break;
+        if (job.g.M == 1) job.g.am = n->stride[0][last], job.g.cm = n->stride[2][last];
+        if (n->stride[0][last] != job.g.M * job.g.am || n->stride[2][last] != job.g.M * job.g.cm) break;
         job.g.M *= n->shape[last];
         n->ndim--;
     }

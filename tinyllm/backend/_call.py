@@ -53,9 +53,10 @@ def ptr(x: Array | None) -> Any:
         return NULL
     try:
         return _from_buffer(_ARRAY[x.dtype], x)
-    except (ValueError, BufferError):  # not contiguous
-        address = x.__array_interface__["data"][0]
-        return ffi.cast(_POINTER[x.dtype], address)
+    except (ValueError, BufferError):  # not contiguous; a transposed weight is the usual case
+        if x.flags.f_contiguous:
+            return _from_buffer(_ARRAY[x.dtype], x.T)
+        return ffi.cast(_POINTER[x.dtype], x.__array_interface__["data"][0])
 
 
 def dense(x: Array) -> Array:

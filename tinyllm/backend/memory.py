@@ -28,7 +28,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
 
     Raises MemoryError when the system has no more.
     """
-    dtype = np.dtype(dtype)
+    if not isinstance(dtype, np.dtype):
+        dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALL or lib is None:
         return np.empty(shape, dtype)
