@@ -25,7 +25,7 @@ LAYERS = [
     ["backend"],
     ["op", "autograd"],
     ["ops"],
-    ["functions", "_einsum", "_tensor", "tokenizers"],
+    ["functions", "_tensor", "tokenizers"],
     ["optim", "nn"],
     ["models", "data"],
     ["generation"],
@@ -36,9 +36,8 @@ HEIGHT = {room: height for height, layer in enumerate(LAYERS) for room in layer}
 LEVEL = {
     "config": {"errors", "_io"},
     "autograd": {"op"},
-    "_einsum": {"functions", "_tensor"},
-    "functions": {"_tensor"},  # one thing in two files
-    "_tensor": {"functions", "_einsum"},
+    "functions": {"_tensor"},  # one thing in two rooms
+    "_tensor": {"functions"},
     "nn": {"optim"},
     "cli": {"doctor"},
     "__main__": {"cli"},
@@ -73,10 +72,8 @@ def imports(name: str, path: Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             parts = package.split(".")
-            base = ".".join(
-                [*parts[: len(parts) - node.level + 1], node.module or ""] if node.level else [node.module or ""]
-            )
-            base = base.strip(".")
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
             for alias in node.names:
                 if base == "tinyllm":  # a room, or a name that the package looks up in one
                     yield node.lineno, f"tinyllm.{tinyllm._HOME_OF.get(alias.name, alias.name)}"
