@@ -33,7 +33,7 @@ class Defect(NamedTuple):
 DEFECTS = [
     Defect(
         "wrong sign in a backward (subtraction)",
-        "tinyllm/ops/elementwise.py",
+        "tinyllm/ops/binary.py",
         'return da, backend.unary("neg", unbroadcast(dy, ctx.shapes[1])) if ctx.needs[1] else None',
         "return da, unbroadcast(dy, ctx.shapes[1]) if ctx.needs[1] else None",
         "test_ops.py",

@@ -10,9 +10,9 @@ from typing import Any
 from ._version import __version__ as __version__
 
 _HOMES = {
-    "_tensor": (
-        "Tensor tensor from_numpy full zeros ones empty full_like zeros_like ones_like arange linspace eye "
-        "rand randn randint float32 float64 int32 int64"
+    "_tensor": "Tensor tensor float32 float64 int32 int64",
+    "creation": (
+        "from_numpy full zeros ones empty full_like zeros_like ones_like arange linspace eye rand randn randint"
     ),
     "functions": (
         "neg abs sign square exp expm1 log log1p log2 sqrt rsqrt reciprocal erf sin cos tan asin acos atan "

@@ -1,19 +1,19 @@
 """Tensor: an array that remembers how it was computed, with PyTorch's names, arguments and behaviour.
 
 A Tensor holds a NumPy array (`.array`) and, if a gradient can be asked for, a node of the tape. Its methods are the
-functions of functions.py; this file adds the class, conversions, and the functions that make tensors out of nothing.
+functions of functions.py; this file adds the class and conversions.
 """
 
 from __future__ import annotations
 
 import builtins
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import autograd, backend, ops, random
+from . import autograd, backend, ops
 from . import functions as f
 from .autograd import Variable, apply, is_grad_enabled
 from .errors import DtypeError
@@ -237,7 +237,7 @@ class Tensor(Variable):
             dtype = dtype.dtype
         if isinstance(dtype, str) and dtype == "cpu":
             return self
-        target = _dtype(dtype)
+        target = as_dtype(dtype)
         return self if self.dtype == target else apply(ops.Cast, self, dtype=target)
 
     type = to
@@ -400,7 +400,8 @@ class Tensor(Variable):
 int_types = (int, np.integer)
 
 
-def _dtype(dtype: Any) -> np.dtype:
+def as_dtype(dtype: Any) -> np.dtype:
+    """`dtype` as a np.dtype; DtypeError unless it is one that tensors can have."""
     found = np.dtype(dtype)
     if found not in _DTYPES:
         raise DtypeError(f"dtype must be one of {', '.join(d.name for d in _DTYPES)}, got {found.name}")
@@ -416,90 +417,4 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     array = np.asarray(data)
     if dtype is None and not isinstance(data, (np.ndarray, np.generic)) and array.dtype == float64:
         dtype = float32
-    return Tensor(backend.copy(array, _dtype(array.dtype if dtype is None else dtype))).requires_grad_(requires_grad)
-
-
-def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor over the memory of an array."""
-    _dtype(array.dtype)
-    return Tensor(array)
-
-
-def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of one number."""
-    target = _dtype(f.result_type(fill_value) if dtype is None else dtype)
-    return Tensor(
-        backend.full(f.sizes_of((size,)) if not isinstance(size, int) else (size,), fill_value, target)
-    ).requires_grad_(requires_grad)
-
-
-def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of zeros, float32 unless a dtype is given."""
-    return full(f.sizes_of(size), 0, dtype or float32, requires_grad)
-
-
-def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of ones, float32 unless a dtype is given."""
-    return full(f.sizes_of(size), 1, dtype or float32, requires_grad)
-
-
-def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of arbitrary content."""
-    return Tensor(backend.empty(f.sizes_of(size), _dtype(dtype or float32))).requires_grad_(requires_grad)
-
-
-def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
-    """`full` with the shape and dtype of another tensor."""
-    return full(input.shape, fill_value, dtype or input.dtype)
-
-
-def zeros_like(input: Tensor, dtype: Any = None) -> Tensor:
-    """`zeros` with the shape and dtype of another tensor."""
-    return full_like(input, 0, dtype)
-
-
-def ones_like(input: Tensor, dtype: Any = None) -> Tensor:
-    """`ones` with the shape and dtype of another tensor."""
-    return full_like(input, 1, dtype)
-
-
-def arange(start: Any, end: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
-    """Numbers from start (0 if only one is given) up to but not including end: int64 if all are ints, else float32."""
-    if end is None:
-        start, end = 0, start
-    if dtype is None:
-        dtype = int64 if all(isinstance(v, int_types) for v in (start, end, step)) else float32
-    return tensor(np.arange(start, end, step), dtype)
-
-
-def linspace(start: float, end: float, steps: int, dtype: Any = None) -> Tensor:
-    """`steps` numbers from start to end, evenly spaced, both included."""
-    return tensor(np.linspace(start, end, steps), dtype or float32)
-
-
-def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
-    """The identity matrix (n, m)."""
-    return tensor(np.eye(n, m), dtype or float32)
-
-
-def rand(*size: Any, dtype: Any = None, generator: random.Generator | None = None) -> Tensor:
-    """Uniform numbers in [0, 1)."""
-    key, stream = (generator or random.default_generator).next("rand")
-    return Tensor(backend.uniform(f.sizes_of(size), _dtype(dtype or float32), key, stream))
-
-
-def randn(
-    *size: Any, dtype: Any = None, requires_grad: bool = False, generator: random.Generator | None = None
-) -> Tensor:
-    """Normal numbers of mean 0 and variance 1."""
-    key, stream = (generator or random.default_generator).next("randn")
-    return Tensor(backend.normal(f.sizes_of(size), _dtype(dtype or float32), key, stream)).requires_grad_(requires_grad)
-
-
-def randint(low: int, high: int, size: Sequence[int], generator: random.Generator | None = None) -> Tensor:
-    """Integers low <= i < high, as int64; high - low at most 2**24, the resolution of a uniform number."""
-    if not 0 < high - low <= 1 << 24:
-        raise ValueError(f"randint: expected low < high and at most 2**24 numbers between them, got {low} and {high}")
-    key, stream = (generator or random.default_generator).next("randint")
-    u = backend.uniform(tuple(size), float64, key, stream)
-    return Tensor(low + (u * (high - low)).astype(np.int64))
+    return Tensor(backend.copy(array, as_dtype(array.dtype if dtype is None else dtype))).requires_grad_(requires_grad)

@@ -1,55 +1,65 @@
 """Every op, one family a file. Importing this package fills `tinyllm.op.registry`."""
 
 from .attention import Attention
-from .elementwise import (
-    Abs,
-    Acos,
+from .binary import (
     Add,
-    Asin,
-    Atan,
     Atan2,
-    Ceil,
-    Cos,
-    Cosh,
     Div,
-    Elu,
     Eq,
-    Erf,
-    Exp,
-    Expm1,
-    Floor,
     FloorDivide,
     Fmod,
     Ge,
-    Gelu,
-    GeluTanh,
     Gt,
-    Hardsigmoid,
-    Hardswish,
-    Isfinite,
-    Isinf,
-    Isnan,
     Le,
-    LeakyRelu,
-    Log,
-    Log1p,
-    Log2,
     LogicalAnd,
-    LogicalNot,
     LogicalOr,
     LogicalXor,
     Lt,
     Maximum,
     Minimum,
-    Mish,
     Mul,
     Ne,
-    Neg,
     Pow,
+    Remainder,
+    Sub,
+)
+from .index import Embedding, Gather, Scatter, ScatterAdd, Slice
+from .linalg import Linear, Matmul
+from .loss import CrossEntropy
+from .reduce import All, Amax, Amin, Any, Argmax, Argmin, Cumsum, Mean, Prod, Sort, Sum
+from .rows import LayerNorm, LogSoftmax, Logsumexp, RmsNorm, Softmax
+from .select import Cast, Clamp, Dropout, Gated, Where
+from .shape import Cat, Diagonal, Expand, Flip, Pad, Permute, Reshape, Split
+from .unary import (
+    Abs,
+    Acos,
+    Asin,
+    Atan,
+    Ceil,
+    Cos,
+    Cosh,
+    Elu,
+    Erf,
+    Exp,
+    Expm1,
+    Floor,
+    Gelu,
+    GeluTanh,
+    Hardsigmoid,
+    Hardswish,
+    Isfinite,
+    Isinf,
+    Isnan,
+    LeakyRelu,
+    Log,
+    Log1p,
+    Log2,
+    LogicalNot,
+    Mish,
+    Neg,
     Reciprocal,
     Relu,
     Relu6,
-    Remainder,
     Round,
     Rsqrt,
     Sigmoid,
@@ -60,18 +70,10 @@ from .elementwise import (
     Softplus,
     Sqrt,
     Square,
-    Sub,
     Tan,
     Tanh,
     Trunc,
 )
-from .index import Embedding, Gather, Scatter, ScatterAdd, Slice
-from .linalg import Linear, Matmul
-from .loss import CrossEntropy
-from .reduce import All, Amax, Amin, Any, Argmax, Argmin, Cumsum, Mean, Prod, Sort, Sum
-from .rows import LayerNorm, LogSoftmax, Logsumexp, RmsNorm, Softmax
-from .select import Cast, Clamp, Dropout, Gated, Where
-from .shape import Cat, Diagonal, Expand, Flip, Pad, Permute, Reshape, Split
 
 __all__ = [
     "Abs",
@@ -165,8 +167,8 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Sort",
-    "Sqrt",
     "Split",
+    "Sqrt",
     "Square",
     "Sub",
     "Sum",

@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import backend
 from ..op import Draw, Op, Sample, shape_error
-from .elementwise import unbroadcast
+from .binary import unbroadcast
 
 
 class Attention(Op):

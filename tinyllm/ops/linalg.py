@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import backend
 from ..op import Draw, Op, Sample, broadcast, shape_error
-from .elementwise import unbroadcast
+from .binary import unbroadcast
 from .shape import reshaped
 
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from .. import backend
 from ..op import Draw, Op, Sample, broadcast, shape_error
-from .elementwise import ACTIVATIONS, unbroadcast
+from .binary import unbroadcast
+
+GATES = ("sigmoid", "relu", "gelu", "gelu_tanh", "silu")
 
 
 class Where(Op):
@@ -100,8 +102,8 @@ class Gated(Op):
 
     @staticmethod
     def shape(gate, up, *, act):
-        if act not in ACTIVATIONS:
-            raise ValueError(f"Gated: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
+        if act not in GATES:
+            raise ValueError(f"Gated: act must be one of {', '.join(GATES)}, got {act!r}")
         if gate != up:
             raise shape_error("Gated", "gate and up must have the same shape", gate=(gate, "..."), up=(up, "..."))
         return gate
@@ -118,7 +120,7 @@ class Gated(Op):
     @staticmethod
     def samples(draw: Draw) -> Sample:
         shape = draw.shape()
-        return Sample((draw.array(shape, avoid=(0.0,)), draw.array(shape)), {"act": draw.choice(ACTIVATIONS)})
+        return Sample((draw.array(shape, avoid=(0.0,)), draw.array(shape)), {"act": draw.choice(GATES)})
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:

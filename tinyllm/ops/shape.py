@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import backend
 from ..op import Draw, Op, Sample, axis_index, shape_error
-from .elementwise import unbroadcast
+from .binary import unbroadcast
 
 
 class Movement(Op, abstract=True):
