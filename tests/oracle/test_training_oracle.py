@@ -1,72 +1,71 @@
-"""Fifty steps of nanoGPT's CPU recipe against PyTorch: same initial weights, same batches, same losses.
+"""Training is PyTorch's: the same losses, step by step, from the same weights on the same batches.
 
-The PyTorch side is written here from nanoGPT's description (pre-norm blocks, exact GELU, tied embedding, no
-biases), in PyTorch's own functions, AdamW and clipping, and shares nothing with tinyllm but the numbers it
-starts from.
+The configuration, the data path and the loop are those of `tinyllm train --preset cpu` (nanoGPT's recipe for a CPU);
+gpt_torch.py is the other side. The text is made up, so that nothing else need be installed; benchmarks/parity.py runs
+the whole recipe on a text of yours.
 """
 
-from __future__ import annotations
-
-import argparse
-import inspect
-
+import gpt_torch
 import numpy as np
 import pytest
+import torch
 
 from tinyllm import config
-from tinyllm.data import ArrayTokens, WindowSampler
-from tinyllm.tokenizers import CharTokenizer
-from tinyllm.training.loop import Trainer, learning_rate
-from tinyllm.training.run import build_model
 
-torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.oracle
-STEPS = 50
 
 
-def torch_loss(w: dict, ids, targets, n_layer: int, n_head: int):
-    F = torch.nn.functional
-    x = w["transformer.wte.weight"][ids] + w["transformer.wpe.weight"][: ids.shape[1]]
-    for i in range(n_layer):
-        h = f"transformer.h.{i}."
-        y = F.layer_norm(x, x.shape[-1:], w[h + "ln_1.weight"])
-        q, k, v = (y @ w[h + "attn.qkv.weight"].T).unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
-        x = x + y @ w[h + "attn.out.weight"].T
-        y = F.layer_norm(x, x.shape[-1:], w[h + "ln_2.weight"])
-        x = x + F.gelu(y @ w[h + "mlp.up.weight"].T) @ w[h + "mlp.down.weight"].T
-    x = F.layer_norm(x, x.shape[-1:], w["transformer.ln_f.weight"])
-    logits = x @ w["transformer.wte.weight"].T
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    """About 60,000 characters with something to learn: words of a small vocabulary, frequent ones more often."""
+    rng = np.random.default_rng(0)
+    letters = list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ'!,.?;:&3$-")
+    words = ["".join(rng.choice(letters, rng.integers(2, 8))) for _ in range(300)]
+    often = 1 / np.arange(1, 301)
+    path = tmp_path_factory.mktemp("text") / "text.txt"
+    path.write_text("".join(f"{word}{' ' if i % 9 else chr(10)}" for i, word in
+                            enumerate(rng.choice(words, 12_000, p=often / often.sum()))))  # fmt: skip
+    return str(path)
 
 
-def test_fifty_steps_of_the_cpu_recipe_equal_pytorchs():
-    settings = config.preset("cpu")
-    text = inspect.getsource(argparse)  # a text that every Python has
-    tokenizer = CharTokenizer.train([text])
-    tokens = ArrayTokens(tokenizer.encode(text))
-    model = build_model(settings.model, tokenizer.vocab_size, seed=1)
-    weights = {n: torch.tensor(p.array.copy(), requires_grad=True) for n, p in model.named_parameters()}
-    sampler = WindowSampler(tokens, settings.model.n_positions, seed=1)
-    trainer = Trainer(model, sampler, tokens, settings.optimizer, settings.training)
+@pytest.fixture(autouse=True)
+def one_thread():
+    """PyTorch's threads wait by spinning, which takes for ever on a machine with something else to do."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
-    o = settings.optimizer
-    groups = [
-        {"params": [p for p in weights.values() if p.ndim >= 2], "weight_decay": o.weight_decay},
-        {"params": [p for p in weights.values() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    adam = torch.optim.AdamW(groups, lr=o.learning_rate, betas=(o.beta1, o.beta2), eps=o.eps)
-    ours, theirs = [], []
-    for step in range(STEPS):
-        x, y = (torch.from_numpy(a) for a in sampler.next_batch(0, settings.training.batch_size))
-        ours.append(trainer.train_step()["loss"])
-        for group in adam.param_groups:
-            group["lr"] = learning_rate(step, settings.training.steps, o)
-        adam.zero_grad()
-        loss = torch_loss(weights, x, y, settings.model.n_layer, settings.model.n_head)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights.values(), o.grad_clip)
-        adam.step()
-        theirs.append(loss.item())
-    assert theirs[0] - theirs[-1] > 0.5  # it does train
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
+
+def test_the_first_50_losses_of_preset_cpu(text, tmp_path):
+    ours, theirs = gpt_torch.trainers(config.replace(config.preset("cpu"), data__text=text), str(tmp_path))
+    rows = [(ours.train_step(), theirs.train_step()) for _ in range(50)]
+    np.testing.assert_allclose([a["loss"] for a, _ in rows], [b for _, b in rows], rtol=0, atol=1e-4)
+    assert rows[-1][1] < rows[0][1] - 0.5  # what was compared was learning,
+    assert max(a["grad_norm"] for a, _ in rows) > 1  # and clipped
+    assert ours.evaluate() == pytest.approx(theirs.evaluate(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("bias", "accumulation", "grad_clip"), [(False, 1, 1.0), (True, 3, 0.0)])
+def test_in_float64_to_rounding(text, tmp_path, bias, accumulation, grad_clip):
+    """A whole schedule in eight steps: warmup, cosine, and its end; weights included."""
+    recipe = config.replace(
+        config.preset("cpu"),
+        data__text=text,
+        model__bias=bias,
+        model__n_layer=2,
+        training__steps=8,
+        training__batch_size=12 // accumulation,
+        training__accumulation=accumulation,
+        optimizer__warmup_steps=3,
+        optimizer__grad_clip=grad_clip,
+    )
+    ours, theirs = gpt_torch.trainers(recipe, str(tmp_path), double=True)
+    for _ in range(8):
+        a, b = ours.train_step(), theirs.train_step()
+        assert a["loss"] == pytest.approx(b, rel=1e-9)
+        assert a["lr"] == pytest.approx(theirs.optimizer.param_groups[0]["lr"], rel=1e-12)
+    weights = theirs.model.state_dict()
+    for name, p in ours.model.state_dict().items():
+        np.testing.assert_allclose(p.detach().numpy(), weights[name].numpy(), rtol=1e-6, atol=1e-8, err_msg=name)
+    assert ours.evaluate() == pytest.approx(theirs.evaluate(), rel=1e-9)
