@@ -150,9 +150,7 @@ def test_the_tree_is_frozen():
 
 def test_command_line_overrides():
     pytest.importorskip("tyro")
-    changed = config.override(
-        config.preset("cpu"), ["--model.n_layer", "2", "--optimizer.learning-rate", "1e-2"]
-    )
+    changed = config.override(config.preset("cpu"), ["--model.n_layer", "2", "--optimizer.learning-rate", "1e-2"])
     assert changed == config.replace(config.preset("cpu"), model__n_layer=2, optimizer__learning_rate=1e-2)
 
 

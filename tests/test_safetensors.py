@@ -20,12 +20,8 @@ from tinyllm.errors import CheckpointError
 from tinyllm.formats import safetensors
 
 DTYPES = "<f8 <f4 <f2 <i8 <i4 <i2 |i1 <u8 <u4 <u2 |u1 |b1".split()
-arrays = st.sampled_from(DTYPES).flatmap(
-    lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, min_side=0, max_side=4))
-)
-names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8).filter(
-    lambda n: n != "__metadata__"
-)
+arrays = st.sampled_from(DTYPES).flatmap(lambda d: hnp.arrays(d, hnp.array_shapes(min_dims=0, min_side=0, max_side=4)))
+names = st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=8).filter(lambda n: n != "__metadata__")
 
 
 def encode(header: object, data: bytes = b"", raw: bool = False) -> bytes:
@@ -79,6 +75,7 @@ def test_reading_maps_the_file_and_copies_nothing(tmp_path):
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50))
+@settings(deadline=None)
 def test_bf16_rounds_to_nearest_even(values):
     x = np.array(values, np.float32)
     got = (safetensors.to_bf16(x).astype(np.uint32) << 16).view(np.float32)

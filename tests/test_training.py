@@ -76,6 +76,7 @@ def test_schedule_is_nanogpts():
 
 
 @given(st.integers(0, 300), st.integers(1, 200), st.integers(0, 200))
+@settings(deadline=None)
 def test_schedule_stays_between_its_ends(step, steps, warmup):
     o = config.OptimizerConfig(learning_rate=1.0, min_lr=0.1, warmup_steps=warmup)
     assert 0 < learning_rate(step, steps, o) <= 1.0
@@ -338,6 +339,7 @@ def test_a_gap_breaks_the_line():
 
 
 @given(st.floats(-1e12, 1e12), st.floats(-1e12, 1e12))
+@settings(deadline=None)
 def test_ticks_enclose_and_are_few(a, b):
     low, high = min(a, b), max(a, b)
     marks = plot.ticks(low, high)

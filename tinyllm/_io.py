@@ -116,13 +116,7 @@ class LineWriter:
 
     def __init__(self, path: Path, truncate: bool = False):
         self.path = os.fspath(path)
-        flags = (
-            os.O_WRONLY
-            | os.O_CREAT
-            | os.O_APPEND
-            | getattr(os, "O_CLOEXEC", 0)
-            | (os.O_TRUNC if truncate else 0)
-        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | (os.O_TRUNC if truncate else 0)
         self._fd = _call("open", self.path, os.open, self.path, flags, 0o666)
 
     def write(self, line: str) -> None:

@@ -161,11 +161,15 @@ class Config:
 # train_shakespeare_char.py, with the flags its README gives for a CPU, and as it stands (its train.py: bias
 # False, weight decay 0.1, beta1 0.9, clip 1.0).
 PRESETS: dict[str, Config] = {
-    "quick": Config(),
+    "quick": Config(
+        model=ModelConfig(n_layer=4, n_head=4, n_embd=128, n_positions=128),
+        optimizer=OptimizerConfig(learning_rate=3e-3, min_lr=3e-4),
+        training=TrainingConfig(steps=1500, batch_size=8, eval_batches=20),
+    ),
     "cpu": Config(
         model=ModelConfig(n_layer=4, n_head=4, n_embd=128, n_positions=64),
         data=DataConfig(tokenizer="char"),
-        training=TrainingConfig(steps=2000, batch_size=12),
+        training=TrainingConfig(steps=2000, batch_size=12, eval_batches=20),
     ),
     "baby": Config(
         model=ModelConfig(n_layer=6, n_head=6, n_embd=384, n_positions=256, dropout=0.2),

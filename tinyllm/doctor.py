@@ -155,8 +155,8 @@ def learning() -> str:
     """A tiny model learns a line of text by heart."""
     tokenizer = CharTokenizer.train([TEXT])
     settings = config.replace(
-        config.Config(), model__n_layer=1, model__n_head=2, model__n_embd=32, model__n_positions=16, training__steps=100,
-        training__batch_size=8, optimizer__learning_rate=1e-2, optimizer__warmup_steps=5,
+        config.Config(), model__n_layer=1, model__n_head=2, model__n_embd=32, model__n_positions=16,
+        training__steps=100, training__batch_size=8, optimizer__learning_rate=1e-2, optimizer__warmup_steps=5,
     )  # fmt: skip
     model = build_model(settings.model, tokenizer.vocab_size, seed=1)
     tokens = ArrayTokens(tokenizer.encode(TEXT))

@@ -50,9 +50,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     return parse(buffer, name)
 
 
-def parse(
-    buffer: bytes | mmap.mmap, source: str = "safetensors"
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def parse(buffer: bytes | mmap.mmap, source: str = "safetensors") -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors and metadata of a whole file in memory; the arrays are views of `buffer`. `source` is named
     in errors.
     """
@@ -85,11 +83,7 @@ def parse(
 
     tensors = {}
     for name, dtype, shape, begin, stop in entries:
-        flat = (
-            np.frombuffer(buffer, np.uint8, stop - begin, start + begin)
-            if stop > begin
-            else np.empty(0, np.uint8)
-        )
+        flat = np.frombuffer(buffer, np.uint8, stop - begin, start + begin) if stop > begin else np.empty(0, np.uint8)
         array = flat.view(_DTYPES[dtype]).reshape(shape)
         if dtype == "BOOL" and flat.size and flat.max() > 1:
             raise CheckpointError(f"{source}: tensor {name!r} is BOOL but holds a byte other than 0 and 1")
@@ -121,9 +115,7 @@ def write(
         array = tensors[name]
         code = _NAMES.get(array.dtype.newbyteorder("<"))
         if code is None:
-            raise CheckpointError(
-                f"{os.fspath(path)}: safetensors has no dtype for {name!r}, which is {array.dtype}"
-            )
+            raise CheckpointError(f"{os.fspath(path)}: safetensors has no dtype for {name!r}, which is {array.dtype}")
         if name == "__metadata__":
             raise CheckpointError(f"{os.fspath(path)}: __metadata__ is no name for a tensor")
         code = "BF16" if bf16 and code == "F32" else code
@@ -134,9 +126,7 @@ def write(
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode("utf-8")
     text += b" " * (-len(text) % 8)  # aligned data
     if len(text) > HEADER_LIMIT:
-        raise CheckpointError(
-            f"{os.fspath(path)}: the header takes {len(text)} bytes, the limit is {HEADER_LIMIT}"
-        )
+        raise CheckpointError(f"{os.fspath(path)}: the header takes {len(text)} bytes, the limit is {HEADER_LIMIT}")
 
     def chunks() -> Iterator[memoryview]:
         yield memoryview(struct.pack("<Q", len(text)) + text)
@@ -144,7 +134,7 @@ def write(
             flat = np.ascontiguousarray(array).reshape(-1)
             flat = to_bf16(flat) if code == "BF16" else flat.astype(_DTYPES[code], copy=False)
             if flat.size:
-                yield memoryview(flat.view(np.uint8))
+                yield flat.view(np.uint8).data
 
     _io.write_atomic(path, chunks())
 
@@ -192,9 +182,7 @@ def _parse_entry(name: str, entry: Any, source: str) -> tuple[str, tuple[int, ..
         raise CheckpointError(f"{where}: unknown dtype {str(dtype)[:40]!r}; known are {', '.join(_DTYPES)}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         if not isinstance(numbers, list) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-            raise CheckpointError(
-                f"{where}: {what} is not a list of non-negative integers: {str(numbers)[:80]}"
-            )
+            raise CheckpointError(f"{where}: {what} is not a list of non-negative integers: {str(numbers)[:80]}")
     if len(shape) > 32:
         raise CheckpointError(f"{where}: {len(shape)} dimensions; at most 32")
     if len(offsets) != 2:
