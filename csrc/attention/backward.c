@@ -41,7 +41,7 @@ static int backward_alloc(const tl_attention *call, backward_scratch *s) {
         T **part;
         int64_t size;
     } parts[] = {
-        {&s->k_across, s->tk * call->d},      {&s->v_across, s->tk * call->dv},      {&s->k_along, s->tk * s->d},
+        {&s->k_across, s->tk * call->d + W},  {&s->v_across, s->tk * call->dv + W},  {&s->k_along, s->tk * s->d},
         {&s->q_across, s->tq * call->d + W},  {&s->do_across, s->tq * call->dv + W}, {&s->q_along, s->tq * s->d},
         {&s->do_along, s->tq * s->d_v},       {&s->rowsum, call->tq},                {&s->dk, (s->tk + TILE_KEYS) * s->d},
         {&s->dv, (s->tk + TILE_KEYS) * s->d_v}, {&s->dq, s->tq * s->d},                {&s->p, TILE_ROWS * TILE_KEYS},
@@ -98,7 +98,7 @@ INLINE void gradient_row(const backward_job *job, const backward_scratch *s, int
     for (int64_t c = 0; c < n; c += W) {
         V x = v_load(p + c), dp = v_load(ds + c), gain = v_splat(1);
         if (!whole) x = tile_score(&row, x, j + c, &gain);
-        V prob = v_exp(x - shift), kept = prob;
+        V prob = tile_exp(x - shift), kept = prob;
         if (words) {
             kept = keep_lanes(words + c, threshold, prob * raise);
             dp = keep_lanes(words + c, threshold, dp * raise);
@@ -108,6 +108,11 @@ INLINE void gradient_row(const backward_job *job, const backward_scratch *s, int
         v_store(ds + c, slope * gain);
         if (dmask && j + c < call->tk) row_store(dmask + j + c, slope, call->tk - j - c);
     }
+}
+
+/* Whole vectors: from and to are multiples of W. */
+INLINE void clear(T *row, int64_t from, int64_t to) {
+    for (; from < to; from += W) v_store(row + from, v_zero());
 }
 
 /* p and ds of one tile; 0 where no row of it sees any of its keys. */
@@ -124,6 +129,7 @@ static int gradient_tile(const backward_job *job, backward_scratch *s, int64_t b
         else s->begin[strip] = s->end[strip] = 0;
     }
     if (!seen) return 0;
+    int64_t width = at_most(TILE_KEYS, round_up(call->tk - key + TILE_STRIP, W)); /* what add_key_gradients reads */
     for (int64_t strip = 0; strip < strips; strip++) {
         int64_t begin = s->begin[strip], end = s->end[strip];
         const T *q = s->q_across + (first + strip * TILE_STRIP) * call->d, *dout = s->do_across + (first + strip * TILE_STRIP) * call->dv;
@@ -134,11 +140,9 @@ static int gradient_tile(const backward_job *job, backward_scratch *s, int64_t b
         }
         for (int64_t r = 0; r < TILE_STRIP; r++, p += TILE_KEYS, ds += TILE_KEYS) {
             int64_t i = first + strip * TILE_STRIP + r, used = i < call->tq ? begin : 0, stop = i < call->tq ? end : 0;
-            memset(p, 0, (size_t)used * sizeof(T));
-            memset(ds, 0, (size_t)used * sizeof(T));
             if (used < stop) gradient_row(job, s, batch, head, i, key + used, stop - used, p + used, ds + used);
-            memset(p + stop, 0, (size_t)(TILE_KEYS - stop) * sizeof(T));
-            memset(ds + stop, 0, (size_t)(TILE_KEYS - stop) * sizeof(T));
+            clear(p, 0, used), clear(ds, 0, used);
+            clear(p, stop, width), clear(ds, stop, width);
         }
     }
     return 1;

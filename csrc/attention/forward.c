@@ -36,20 +36,23 @@ INLINE void online_softmax(const query_row *row, T *scores, int64_t first, int64
             top = v_max(x, top);
         }
     }
-    T new_max = v_hmax(top), shift = new_max == -(T)INFINITY ? 0 : new_max;
-    V shift_v = v_splat(shift), even = v_zero(), odd = v_zero();
+    top = tile_fold_max(top);
+    V shift = v_select(top == v_splat(-(T)INFINITY), v_zero(), top), even = v_zero(), odd = v_zero();
     for (int64_t c = 0; c < n; c += TILE_PANEL) {
-        V a = v_exp(v_load(scores + c) - shift_v), b = v_exp(v_load(scores + c + W) - shift_v);
+        V a = tile_exp(v_load(scores + c) - shift), b = tile_exp(v_load(scores + c + W) - shift);
         v_store(scores + c, a);
         v_store(scores + c + W, b);
         even += a;
         odd += b;
     }
-    V factor = v_exp(v_splat(*max) - shift_v);
-    if (factor[0] != 1)
+    V sum = tile_fold_sum(even + odd);
+    if (*total != 0) {
+        V factor = v_exp(v_splat(*max) - shift);
+        sum += v_splat(*total) * factor;
         for (int64_t c = 0; c < columns; c += W) v_store(sums + c, v_load(sums + c) * factor);
-    *total = *total * factor[0] + v_hsum(even + odd);
-    *max = new_max;
+    }
+    *total = sum[0];
+    *max = top[0];
 }
 
 static void forward_block(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head, int64_t first) {
@@ -108,7 +111,7 @@ static void forward_range(void *context, int64_t unit, int64_t end) {
     forward_job *job = context;
     const tl_attention *call = job->call;
     forward_scratch s = {.tk = round_up(call->tk, TILE_PANEL), .dv = round_up(call->dv, TILE_PANEL)};
-    int64_t sizes[] = {s.tk * call->d, s.tk * s.dv, TILE_ROWS * call->d + W, TILE_STRIP * FORWARD_KEYS, TILE_ROWS * s.dv}, total = 0;
+    int64_t sizes[] = {s.tk * call->d + W, s.tk * s.dv, TILE_ROWS * call->d + W, TILE_STRIP * FORWARD_KEYS, TILE_ROWS * s.dv}, total = 0;
     T **parts[] = {&s.k, &s.v, &s.q, &s.scores, &s.sums};
     for (int part = 0; part < 5; part++) total += round_up(sizes[part], 64);
     T *memory = tl_malloc((size_t)total * sizeof(T));

@@ -50,14 +50,43 @@ INLINE void tile_product(int64_t depth, const T *a, int64_t ak, int64_t ar, cons
     }
 }
 
-/* Rows of x (rows, depth; any row stride), scaled, as groups of `width` rows: out[group][depth][width]. */
+/* Rows of x (rows, depth; any row stride), scaled, as groups of `width` rows: out[group][depth][width], transposed W x W
+ * at a time. Where the width is less than W a store spills into the place of the next one: out needs W elements more. */
 INLINE void pack_across(T *out, int64_t width, const T *x, int64_t stride, int64_t rows, int64_t depth, T scale) {
-    for (int64_t first = 0; first < rows; first += width, out += width * depth) {
+    V factor = v_splat(scale);
+    for (int64_t first = 0; first < rows; first += width, out += width * depth, x += width * stride) {
         int64_t n = at_most(width, rows - first);
-        if (n < width) memset(out, 0, (size_t)(width * depth) * sizeof(T));
-        for (int64_t r = 0; r < n; r++)
-            for (int64_t k = 0; k < depth; k++) out[k * width + r] = x[(first + r) * stride + k] * scale;
+        for (int64_t k = 0; k < depth; k += W) {
+            int64_t left = at_most(W, depth - k);
+            for (int64_t r = 0; r < width; r += W) {
+                V block[W];
+#pragma GCC unroll 16
+                for (int i = 0; i < (int)W; i++)
+                    block[i] = r + i < n ? row_load(x + (r + i) * stride + k, left) * factor : v_zero();
+                v_transpose(block);
+                T *to = out + k * width + r;
+                if (left == (int64_t)W && (r + (int64_t)W <= width || width < (int64_t)W)) {
+#pragma GCC unroll 16
+                    for (int i = 0; i < (int)W; i++) v_store(to + i * width, block[i]);
+                } else {
+                    for (int64_t i = 0; i < left; i++) row_store(to + i * width, block[i], width - r);
+                }
+            }
+        }
     }
+}
+
+/* The same value in all lanes: halves folded onto each other by W's logarithm of shuffles. */
+INLINE V tile_fold_max(V x) {
+#pragma GCC unroll 4
+    for (int span = (int)W; span > 1; span /= 2) x = v_max(TL_LOW(x, x), TL_HIGH(x, x));
+    return x;
+}
+
+INLINE V tile_fold_sum(V x) {
+#pragma GCC unroll 4
+    for (int span = (int)W; span > 1; span /= 2) x = TL_LOW(x, x) + TL_HIGH(x, x);
+    return x;
 }
 
 /* Rows of x as panels of TILE_PANEL columns: out[panel][rows rounded up to `padded`][TILE_PANEL]. */
@@ -160,6 +189,13 @@ INLINE V keep_lanes(const uint32_t *words, int32_t threshold, V x) {
     I keep = (I)(loaded >> 8) >= i_splat(threshold);
 #endif
     return v_select(keep, x, v_zero());
+}
+
+/* exp(x), x <= 0 but for rounding, to 0 where it would be denormal: beside a largest term of 1 that is nothing, and keys out
+ * of sight (-inf) would otherwise pay for an underflow each. */
+INLINE V tile_exp(V x) {
+    V least = v_splat(-87);
+    return v_select(x < least, v_zero(), v_exp(v_max(least, x)));
 }
 
 /* Words of keys j .. j + n - 1 of one row of probabilities. */
