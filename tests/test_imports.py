@@ -23,9 +23,9 @@ LAYERS = [
     ["errors", "_version", "_io", "random", "config"],
     ["formats"],
     ["backend"],
-    ["op", "autograd"],
+    ["op", "tape", "autograd"],
     ["ops"],
-    ["functions", "_tensor", "tokenizers"],
+    ["functions", "_tensor", "creation", "tokenizers"],
     ["optim", "nn"],
     ["models", "data"],
     ["generation"],
@@ -35,9 +35,11 @@ LAYERS = [
 HEIGHT = {room: height for height, layer in enumerate(LAYERS) for room in layer}
 LEVEL = {
     "config": {"errors", "_io"},
-    "autograd": {"op"},
+    "tape": {"op"},
+    "autograd": {"op", "tape"},
     "functions": {"_tensor"},  # one thing in two rooms
     "_tensor": {"functions"},
+    "creation": {"functions", "_tensor"},
     "nn": {"optim"},
     "cli": {"doctor"},
     "__main__": {"cli"},
