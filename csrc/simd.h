@@ -236,6 +236,24 @@ INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
 
 INLINE void v_transpose(V x[W]) {
     V y[W];
+#if defined(TL_AVX2) && !TL_DOUBLE
+    /* Within 128-bit lanes first, one instruction each; the shuffles below take two across lanes. */
+    for (int i = 0; i < 8; i += 2) {
+        y[i] = (V)_mm256_unpacklo_ps(x[i], x[i + 1]);
+        y[i + 1] = (V)_mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) {
+        x[i] = (V)_mm256_shuffle_ps(y[i], y[i + 2], 0x44);
+        x[i + 1] = (V)_mm256_shuffle_ps(y[i], y[i + 2], 0xee);
+        x[i + 2] = (V)_mm256_shuffle_ps(y[i + 1], y[i + 3], 0x44);
+        x[i + 3] = (V)_mm256_shuffle_ps(y[i + 1], y[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) {
+        y[i] = (V)_mm256_permute2f128_ps(x[i], x[i + 4], 0x20);
+        y[i + 4] = (V)_mm256_permute2f128_ps(x[i], x[i + 4], 0x31);
+    }
+    for (int i = 0; i < 8; i++) x[i] = y[i];
+#else
 #pragma GCC unroll 4
     for (int pass = (int)W; pass > 1; pass /= 2) {
 #pragma GCC unroll 8
@@ -246,6 +264,7 @@ INLINE void v_transpose(V x[W]) {
 #pragma GCC unroll 16
         for (int i = 0; i < (int)W; i++) x[i] = y[i];
     }
+#endif
 }
 
 #include "simd_math.h"

@@ -155,6 +155,7 @@ def test_number_of_threads():
         backend.set_num_threads(0)
     count = "from tinyllm import backend; print(backend.num_threads())"
     assert python(count, TINYLLM_NUM_THREADS="5").stdout == "5\n"
+    assert "expected a positive number, got 'two'" in python(count, TINYLLM_NUM_THREADS="two").stderr
     assert 1 <= int(python(count).stdout) <= len(os.sched_getaffinity(0))
 
 

@@ -83,3 +83,5 @@ def check(status: int) -> None:
 
 if _chosen := os.environ.get("TINYLLM_ISA"):
     use_isa(_chosen)
+if (_count := os.environ.get("TINYLLM_NUM_THREADS")) and not (_count.isdecimal() and int(_count) > 0):
+    raise ConfigError(f"TINYLLM_NUM_THREADS: expected a positive number, got {_count!r}")
