@@ -23,6 +23,21 @@ INLINE Q q_mul_low(Q a, Q b) {
 #endif
 }
 
+/* a0 b0 a1 b1 ... of the lower and of the upper half of the lanes: two words of a lane, then the other two. */
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "the two words of a lane are stored in little-endian order"
+#endif
+#if TL_VBYTES == 16
+#define Q_INTERLEAVE_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define Q_INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
+#elif TL_VBYTES == 32
+#define Q_INTERLEAVE_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define Q_INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#else
+#define Q_INTERLEAVE_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define Q_INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#endif
+
 INLINE Q q_splat(uint64_t x) { return x + (Q){}; }
 
 /* The words of blocks first .. first + count - 1, in element order. `words` has room for whole vectors: PHILOX_STEP - 4
@@ -31,28 +46,25 @@ static void philox(uint32_t *words, uint64_t first, int64_t count, const uint32_
     Q lanes, low = q_splat(0xffffffffu);
     for (int lane = 0; lane < (int)QW; lane++) lanes[lane] = (uint64_t)lane;
     Q stream_low = q_splat(stream & 0xffffffffu), stream_high = q_splat(stream >> 32);
+    Q keys[10][2];
+    for (uint32_t round = 0; round < 10; round++) {
+        keys[round][0] = q_splat(key[0] + round * 0x9E3779B9u);
+        keys[round][1] = q_splat(key[1] + round * 0xBB67AE85u);
+    }
     for (int64_t block = 0; block < count; block += QW, words += PHILOX_STEP) {
         Q index = q_splat(first + (uint64_t)block) + lanes;
         Q c0 = index, c1 = index >> 32, c2 = stream_low, c3 = stream_high;
-        uint32_t k0 = key[0], k1 = key[1];
 #pragma GCC unroll 10
         for (int round = 0; round < 10; round++) {
             Q p0 = q_mul_low(c0, q_splat(0xD2511F53u)), p1 = q_mul_low(c2, q_splat(0xCD9E8D57u));
-            c0 = (p1 >> 32) ^ c1 ^ q_splat(k0);
-            c2 = (p0 >> 32) ^ c3 ^ q_splat(k1);
+            c0 = (p1 >> 32) ^ c1 ^ keys[round][0];
+            c2 = (p0 >> 32) ^ c3 ^ keys[round][1];
             c1 = p1;
             c3 = p0;
-            k0 += 0x9E3779B9u;
-            k1 += 0xBB67AE85u;
         }
         Q pair0 = (c0 & low) | (c1 << 32), pair1 = (c2 & low) | (c3 << 32);
-        for (int lane = 0; lane < (int)QW; lane++) {
-            uint64_t block_words[2] = {pair0[lane], pair1[lane]};
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "the two words of a lane are stored in little-endian order"
-#endif
-            memcpy(words + 4 * lane, block_words, sizeof block_words);
-        }
+        *(Q_unaligned *)words = Q_INTERLEAVE_LOW(pair0, pair1);
+        *(Q_unaligned *)(words + PHILOX_STEP / 2) = Q_INTERLEAVE_HIGH(pair0, pair1);
     }
 }
 
