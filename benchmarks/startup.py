@@ -1,9 +1,9 @@
 """What it costs to start: `import tinyllm` over `import numpy`, and `tinyllm --help`; medians over fresh interpreters.
 
     python benchmarks/startup.py            41 runs of each, alternating
-    python benchmarks/startup.py --smoke    3 runs
+    python benchmarks/startup.py --smoke    3 runs, not judged: the machine may be busy
 
-The limits are 40 ms for the import and 300 ms for the help; being above either is a failure.
+The limits are 40 ms for the import and 300 ms for the help; being above either is status 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def main() -> int:
     """Measure, print, compare with the limits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smoke", action="store_true", help="a few runs, to see that the script works")
-    runs = 3 if parser.parse_args().smoke else 41
+    smoke = parser.parse_args().smoke
+    runs = 3 if smoke else 41
     measures = {
         "import numpy": lambda: printed(IMPORT.format("numpy")),
         "import tinyllm": lambda: printed(IMPORT.format("tinyllm")),
@@ -53,7 +54,7 @@ def main() -> int:
         print(f"{name:<28} {1e3 * median[name]:7.1f} ms   (best {1e3 * min(values):.1f}, {runs} runs)")
     within = median["import tinyllm, after numpy"] <= LIMIT_IMPORT and median["tinyllm --help"] <= LIMIT_HELP
     print("within the limits of 40 and 300 ms" if within else "ABOVE the limits of 40 and 300 ms")
-    return 0 if within else 1
+    return 0 if within or smoke else 1
 
 
 if __name__ == "__main__":

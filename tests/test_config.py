@@ -53,7 +53,7 @@ trees = st.builds(
 
 
 @given(trees)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_toml_round_trip(tree):
     assert config.loads(config.dumps(tree), Config()) == tree
     assert config.from_dict(config.to_dict(tree), Config()) == tree
@@ -111,7 +111,7 @@ def test_mistakes_are_named(text, message):
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_gives_a_config_or_a_config_error(text):
     try:
         config.loads(text, Config())

@@ -103,7 +103,6 @@ def test_text_files(tmp_path):
 
 
 @given(st.text(min_size=2, max_size=50), st.floats(0.01, 0.99))
-@settings(deadline=None)
 def test_split_keeps_every_character(text, fraction):
     try:
         train, val = split(text, fraction)
@@ -120,7 +119,7 @@ def test_split_keeps_every_character(text, fraction):
     st.lists(st.lists(st.integers(0, 299), max_size=20), max_size=4),
     st.sampled_from([300, 65536, 65537, 2**31]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_token_files_round_trip(tmp_path_factory, chunks, vocab_size):
     path = tmp_path_factory.mktemp("tokens") / "x"
     count = write_tokens(path, chunks, vocab_size=vocab_size, text_bytes=7, tokenizer="f" * 64)
@@ -197,7 +196,7 @@ def sampler(n=500, length=8, seed=5):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.integers(0, 20), st.integers(1, 10))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_window_depends_on_seed_step_and_its_number_alone(seed, step, first, count):
     whole, _ = sampler(seed=seed).batch(step, 0, first + count)
     part, targets = sampler(seed=seed).batch(step, first, count)
@@ -249,7 +248,7 @@ def test_too_short_a_text_is_refused():
 
 
 @given(st.integers(0, 200), st.integers(1, 30), st.integers(1, 7))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_evaluation_scores_every_token_once(n, length, batch_size):
     seen = []
     for inputs, targets in windows(ArrayTokens(np.arange(n)), length, batch_size):

@@ -41,7 +41,7 @@ def softmax(x: np.ndarray) -> np.ndarray:
 
 
 @given(logits_arrays, samplings)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_candidates_are_the_most_probable_and_no_other(logits, sampling):
     if np.isneginf(logits).all():
         with pytest.raises(ValueError, match="exclude every token"):
@@ -66,7 +66,7 @@ def test_candidates_are_the_most_probable_and_no_other(logits, sampling):
 
 
 @given(logits_arrays.filter(lambda x: not np.isneginf(x).all()), samplings, st.integers(0, 10**6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_drawn_token_is_always_possible_and_the_same_again(logits, sampling, number):
     token = next_token(logits, sampling, number)
     assert token in candidates(logits, sampling)[0]
@@ -103,7 +103,7 @@ def test_settings_out_of_range_are_refused(bad):
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(0, 12), samplings)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_generation_equals_the_uncached_loop(prompt, count, sampling):
     """Prompt and text may pass the end of the context: the model then sees its last n_positions tokens."""
     gpt = model()
@@ -137,7 +137,7 @@ def test_prompts_that_cannot_be_continued_are_refused():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_streamed_text_is_the_decoded_text(seed):
     """Random bytes: most tokens are halves of characters."""
     tokenizer = BPETokenizer.train(["\u4e2d\u6587 \U0001f600 text"], 256)

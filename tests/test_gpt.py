@@ -20,7 +20,7 @@ CALM = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
 
 
 def cases(n):
-    return settings(max_examples=n, deadline=None, derandomize=True, database=None)
+    return settings(max_examples=n)
 
 
 def model(**changes):

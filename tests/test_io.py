@@ -27,7 +27,7 @@ def fail_at(n: int, code: int, forever: bool = False):
 
 
 @given(st.lists(st.binary(max_size=300), max_size=4))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_write_atomic_writes_all_chunks(tmp_path_factory, chunks):
     path = tmp_path_factory.mktemp("io") / "file"
     _io.write_atomic(path, chunks)

@@ -104,7 +104,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(isa, dtype):
             np.testing.assert_array_equal(call(), alone[name], err_msg=f"{name} with {threads} threads", strict=True)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(m=st.integers(1, 40), k=st.integers(1, 1200), n=st.integers(1, 70), row=st.integers(0, 39), data=st.data())
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(m, k, n, row, data):
     rng = np.random.default_rng(m * k + n)
@@ -132,7 +132,8 @@ def test_threads_after_a_fork():
                 sys.exit(os.waitstatus_to_exitcode(status) or not np.array_equal(backend.matmul(a, a), expected))
             if not np.array_equal(backend.matmul(a, a), expected):
                 os._exit(3)
-        """
+        """,
+        PYTHONWARNINGS="ignore::DeprecationWarning",  # Python 3.12 warns of a fork beside threads: they are the point
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -190,7 +191,7 @@ def test_blocks_are_aligned_and_reused():
 
 
 @given(st.lists(st.integers(0, 200_000), min_size=1, max_size=30))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_blocks_do_not_overlap(sizes):
     blocks = [memory.empty((size,), np.uint8) for size in sizes]
     for number, block in enumerate(blocks):

@@ -19,7 +19,7 @@ from tinyllm.random import Generator
 
 
 def cases(n):
-    return settings(max_examples=n, deadline=None, derandomize=True, database=None)
+    return settings(max_examples=n)
 
 
 def rand(*shape, seed=0, dtype=np.float64):

@@ -16,7 +16,7 @@ from tinyllm.optim import lr_scheduler as lrs
 
 
 def cases(n):
-    return settings(max_examples=n, deadline=None, derandomize=True, database=None)
+    return settings(max_examples=n)
 
 
 def params(*shapes, seed=0):

@@ -37,7 +37,7 @@ def entry(dtype="F32", shape=(2,), offsets=(0, 8)):
     st.dictionaries(names, arrays, max_size=5),
     st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_round_trip(tmp_path_factory, tensors, metadata):
     metadata = {k: v for k, v in metadata.items() if (k + v).isprintable()}
     path = tmp_path_factory.mktemp("st") / "x"
@@ -75,7 +75,6 @@ def test_reading_maps_the_file_and_copies_nothing(tmp_path):
 
 
 @given(st.lists(st.floats(width=32), min_size=1, max_size=50))
-@settings(deadline=None)
 def test_bf16_rounds_to_nearest_even(values):
     x = np.array(values, np.float32)
     got = (safetensors.to_bf16(x).astype(np.uint32) << 16).view(np.float32)
@@ -183,7 +182,7 @@ def test_a_large_header_is_refused_before_it_is_parsed():
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_mutated_files_are_read_or_refused(data):
     blob = bytearray(encode(GOOD, bytes(11)))
     for _ in range(data.draw(st.integers(1, 4))):

@@ -21,8 +21,8 @@ from tinyllm.tokenizers import BPETokenizer, CharTokenizer, _unicode, compiled, 
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
 needs_core = pytest.mark.skipif(not compiled(), reason="tinyllm was built without a C compiler")
-fixed = settings(derandomize=True, deadline=None, max_examples=200)
-few = settings(derandomize=True, deadline=None, max_examples=40)
+fixed = settings(max_examples=200)
+few = settings(max_examples=40)
 
 WORDS = (
     "to be or not to be that is the question whether 'tis nobler in the mind to suffer we'll they're I'd it's "

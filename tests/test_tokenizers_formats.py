@@ -16,7 +16,7 @@ from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import BPETokenizer, CharTokenizer, compiled, formats, load
 
 ENGINE = "c" if compiled() else "python"
-fixed = settings(derandomize=True, deadline=None, max_examples=300)
+fixed = settings(max_examples=300)
 
 TEXT = "to be or not to be, that is the question: naïve café 北京 'tis we'll 1984\n\t" * 3
 BPE = BPETokenizer.train(TEXT, 280, ["<|endoftext|>", "<|ü|>"], engine="python")
