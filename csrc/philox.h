@@ -28,14 +28,14 @@ INLINE Q q_mul_low(Q a, Q b) {
 #error "the two words of a lane are stored in little-endian order"
 #endif
 #if TL_VBYTES == 16
-#define Q_INTERLEAVE_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
-#define Q_INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define Q_INTERLEAVE_LOW(a, b) V_SHUFFLE(Q, a, b, 0, 2)
+#define Q_INTERLEAVE_HIGH(a, b) V_SHUFFLE(Q, a, b, 1, 3)
 #elif TL_VBYTES == 32
-#define Q_INTERLEAVE_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define Q_INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define Q_INTERLEAVE_LOW(a, b) V_SHUFFLE(Q, a, b, 0, 4, 1, 5)
+#define Q_INTERLEAVE_HIGH(a, b) V_SHUFFLE(Q, a, b, 2, 6, 3, 7)
 #else
-#define Q_INTERLEAVE_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define Q_INTERLEAVE_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define Q_INTERLEAVE_LOW(a, b) V_SHUFFLE(Q, a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define Q_INTERLEAVE_HIGH(a, b) V_SHUFFLE(Q, a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #endif
 
 INLINE Q q_splat(uint64_t x) { return x + (Q){}; }

@@ -219,19 +219,27 @@ INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
         mapped_;                                                       \
     })
 
+/* Lanes of a and b by constant numbers that count through both; `index` is a type of as many integers, as wide. GCC
+ * before 12 has only the older builtin. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define V_SHUFFLE(index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define V_SHUFFLE(index, a, b, ...) __builtin_shuffle(a, b, (index){__VA_ARGS__})
+#endif
+
 /* Transpose the W x W matrix whose rows are x: log2(W) perfect shuffles of its rows. */
 #if TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 2
-#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 2)
-#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define TL_LOW(a, b) V_SHUFFLE(I, a, b, 0, 2)
+#define TL_HIGH(a, b) V_SHUFFLE(I, a, b, 1, 3)
 #elif TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 4
-#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
-#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define TL_LOW(a, b) V_SHUFFLE(I, a, b, 0, 4, 1, 5)
+#define TL_HIGH(a, b) V_SHUFFLE(I, a, b, 2, 6, 3, 7)
 #elif TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 8
-#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
-#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define TL_LOW(a, b) V_SHUFFLE(I, a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define TL_HIGH(a, b) V_SHUFFLE(I, a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #else
-#define TL_LOW(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define TL_HIGH(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define TL_LOW(a, b) V_SHUFFLE(I, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define TL_HIGH(a, b) V_SHUFFLE(I, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #endif
 
 INLINE void v_transpose(V x[W]) {

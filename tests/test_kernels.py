@@ -291,6 +291,16 @@ def test_without_kernels_numpy_runs_and_says_so_once():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.skipif(not shutil.which("gcc"), reason="gcc says what it would compile")
+@pytest.mark.parametrize("unit", ["isa_generic_f32.c", "isa_generic_f64.c"])
+def test_sources_need_no_builtin_newer_than_gcc_11(unit):
+    """A later gcc that is told to be 11 and does not know __builtin_shufflevector."""
+    older = ["-U__GNUC__", "-D__GNUC__=11", "-D__builtin_shufflevector=unknown"]
+    command = ["gcc", "-std=gnu11", "-fsyntax-only", "-Werror=implicit-function-declaration", *older]
+    done = subprocess.run([*command, str(ROOT / "csrc" / unit)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_installing_without_a_compiler(tmp_path):
     source, target = tmp_path / "source", tmp_path / "target"
