@@ -69,7 +69,33 @@ def test_backward_frees_what_it_used():
     assert kept() is None  # the tape keeps arrays, not tensors
     node = y.grad_fn
     y.backward()
-    assert node._saved is None and node.edges == []
+    assert node.edges[0][0]._saved is None  # the product that held exp's output
+
+
+def test_second_backward_through_a_shared_trunk():
+    """Raises where the trunk's saved arrays are gone, works where it saved nothing; never loses a gradient silently."""
+    a = leaf(1.0, 2.0)
+    h = a * a
+    (h * 2).sum().backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        (h * 3).sum().backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        grad((h * 3).sum(), a, allow_unused=True)
+    assert a.grad.tolist() == [4.0, 8.0]  # nothing was added before the error
+    b = leaf(1.0, 2.0)
+    view = b.reshape(2, 1)
+    (view * 2).sum().backward()
+    (view * 3).sum().backward()
+    assert b.grad.tolist() == [5.0, 5.0]
+
+
+def test_grad_of_an_intermediate_leaves_its_own_node_alone():
+    """What a pipeline stage does: the gradient of its input first, then from there on."""
+    a = leaf(3.0)
+    h = a * a
+    (g,) = grad((h * 2).sum(), h)
+    h.backward(g)
+    assert a.grad.tolist() == [12.0]
 
 
 def test_deep_graph_needs_no_recursion():
@@ -96,6 +122,26 @@ def test_no_grad_and_nesting():
         return a * 3
 
     assert not f().requires_grad
+
+
+def test_set_grad_enabled_as_a_statement_and_generators():
+    a = leaf(1.0)
+    tinyllm.set_grad_enabled(False)
+    assert not (a * 2).requires_grad
+    tinyllm.set_grad_enabled(True)
+    with tinyllm.set_grad_enabled(False):
+        assert not (a * 2).requires_grad
+    assert (a * 2).requires_grad
+
+    @tinyllm.no_grad()
+    def items():
+        yield a * 2
+        yield a * 3
+        return "end"
+
+    seen = [x.requires_grad for x in items()]
+    assert seen == [False, False] and tinyllm.is_grad_enabled()
+    assert tinyllm.set_grad_enabled(False)(lambda: a * 2)().requires_grad is False and tinyllm.is_grad_enabled()
 
 
 def test_no_grad_is_per_thread():
@@ -226,6 +272,45 @@ def test_hooks():
     (h + h).sum().backward()
     assert h.grad.tolist() == [20.0, 20.0]
     assert calls == [[60.0, 60.0], ("done", [60.0, 60.0])]  # once, with the complete gradient
+    handle = a.register_hook(lambda g: g * 100)
+    handle.remove()
+    a.grad = None
+    a.sum().backward()
+    assert a.grad.tolist() == [1.0, 1.0]
+
+
+def test_backward_into_chosen_leaves():
+    a, b = leaf(1.0), leaf(2.0)
+    (a * b).sum().backward(inputs=[a])
+    (a * b).sum().backward(inputs=a)
+    assert a.grad.tolist() == [4.0] and b.grad is None
+    with pytest.raises(RuntimeError, match="leaves"):
+        (a * b).sum().backward(inputs=[a * 2])
+
+
+def test_negation_saves_nothing_and_lets_a_second_pass_through():
+    a = leaf(1.0)
+    h = -a
+    (h * 2).sum().backward()
+    (h * 3).sum().backward()
+    assert a.grad.tolist() == [-5.0]
+
+
+def test_a_decorated_function_keeps_threads_apart():
+    inside, leave = threading.Event(), threading.Event()
+
+    @tinyllm.no_grad()
+    def wait():
+        inside.set()
+        leave.wait(5)
+
+    with tinyllm.enable_grad():
+        t = threading.Thread(target=wait)
+        t.start()
+        inside.wait(5)
+        assert not tinyllm.no_grad()(tinyllm.is_grad_enabled)() and tinyllm.is_grad_enabled()
+        leave.set()
+        t.join()
 
 
 def test_profile_counts_flops_and_saved_bytes():

@@ -514,3 +514,18 @@ def test_transformer_masks_hide_what_they_hide():
     np.testing.assert_array_equal(base[:2], run(src, future)[:2])
     assert not np.allclose(base[2], run(src, future)[2])
     assert all(p.rule.kind == "uniform" for p in m.parameters() if p.ndim > 1)
+
+
+def test_pytorch_spellings_that_change_nothing():
+    x = tl.tensor([-1.0, 2.0])
+    assert nn.ReLU(inplace=True)(x).tolist() == [0.0, 2.0] == nn.Hardtanh(0.0, 2.0, inplace=True)(
+        x
+    ).tolist() and x.tolist() == [-1.0, 2.0]
+    assert nn.Dropout(0.5, inplace=True).eval().to("cpu")(x) is x
+    assert F.cross_entropy(tl.zeros(2, 0), tl.tensor([-100, -100]), reduction="none").tolist() == [0.0, 0.0]
+
+
+def test_binary_cross_entropy_has_finite_gradients_at_the_edges():
+    x = tl.tensor([0.0, 1.0, 0.5, 0.0], requires_grad=True)
+    F.binary_cross_entropy(x, tl.tensor([0.0, 1.0, 1.0, 1.0]), reduction="sum").backward()
+    np.testing.assert_allclose(x.grad.numpy(), [0.0, 0.0, -2.0, -1e12], rtol=1e-5)

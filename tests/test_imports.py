@@ -21,7 +21,7 @@ MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for 
 # and from its own layer what LEVEL allows.
 LAYERS = [
     ["errors", "_version", "_io", "random", "config"],
-    ["formats"],
+    ["formats", "dtypes"],
     ["backend"],
     ["op", "tape", "autograd"],
     ["ops"],
@@ -78,7 +78,7 @@ def imports(name: str, path: Path) -> Iterator[tuple[int, str]]:
             base = ".".join([*above, *filter(None, [node.module])])
             for alias in node.names:
                 if base == "tinyllm":  # a room, or a name that the package looks up in one
-                    yield node.lineno, f"tinyllm.{tinyllm._HOME_OF.get(alias.name, alias.name)}"
+                    yield node.lineno, f"tinyllm.{tinyllm._home(alias.name) or alias.name}"
                 else:
                     yield node.lineno, base
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):

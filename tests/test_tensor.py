@@ -442,3 +442,149 @@ def test_selection_functions():
     )
     same(t.max(tensor(0.0, dtype=np.float64)), np.maximum(a, 0))
     assert tensor(3.0).max(0).indices.item() == 0 and tensor([0, 1]).any().item() and not tensor([0, 1]).all().item()
+
+
+def test_in_place_operators():
+    """The hand-written SGD step: p -= lr * p.grad under no_grad writes into the parameter."""
+    p = tinyllm.ones(3, requires_grad=True)
+    (p * p).sum().backward()
+    before, alias = p, p.detach()
+    with tinyllm.no_grad():
+        p -= 0.25 * p.grad
+        p *= 2
+    assert p is before and alias.tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(RuntimeError, match="no_grad"):
+        p += 1
+    h = p * 3
+    h += 1  # not a leaf: a new tensor under the old name, with the values and gradients of writing in place
+    h.sum().backward()
+    assert h.tolist() == [4.0, 4.0, 4.0] and p.grad.tolist() == [5.0, 5.0, 5.0]
+    for wrong in (lambda: h.mul_(2), lambda: tinyllm.zeros(3).add_(p), lambda: h.clamp_(0), lambda: p.add_(1)):
+        with pytest.raises(RuntimeError, match="not recorded"):
+            wrong()
+    x = tensor([1.0, -2.0, 3.0])
+    y = x
+    x.add_(1).mul_(2).sub_(1, alpha=2).div_(2).clamp_(0, 2).masked_fill_(tensor([True, False, False]), 9)
+    x += tensor([1.0, 1.0, 1.0], dtype=np.float64)  # stored as float32: the kind does not rise
+    assert y is x and y.tolist() == [10.0, 1.0, 3.0]
+    for wrong in (lambda: tensor([1]).add_(0.5), lambda: tensor(1.0).add_(tensor([1.0, 2.0]))):
+        with pytest.raises(DtypeError, match="in place"):
+            wrong()
+
+
+def test_writing_where_memory_overlaps_or_is_shared():
+    x = tinyllm.arange(100_000, dtype=tinyllm.float32)
+    want = x.numpy().copy()
+    want[1:] = want[:-1].copy()
+    x[1:] = x[:-1]
+    same(x, want)
+    z = tensor(np.arange(9.0).reshape(3, 3))
+    want = z.numpy().T.copy()
+    z[...] = z.T
+    same(z, want)
+    with pytest.raises(ValueError, match="read-only"):
+        tinyllm.zeros(3).expand(4, 3)[...] = 1
+    v = tinyllm.zeros(2, 3)
+    v[0] = tinyllm.ones(1, 3)
+    v[True] = v + 1
+    assert v.tolist() == [[2, 2, 2], [1, 1, 1]]
+
+
+def test_bitwise_operators_are_for_bools():
+    a, b = tensor([True, False]), tensor([True, True])
+    assert (~a).tolist() == [False, True] and (a & b).tolist() == [True, False] and (True ^ a).tolist() == [False, True]
+    for wrong in (lambda: ~tensor([5]), lambda: tensor([6]) & tensor([3]), lambda: a | 1):
+        with pytest.raises(DtypeError, match="bool"):
+            wrong()
+
+
+def test_integers():
+    assert tinyllm.zeros(3, dtype=np.int64).scatter_add(0, tensor([1, 1]), tensor([2, 3])).tolist() == [0, 5, 0]
+    assert tinyllm.zeros(3, dtype=np.int64).scatter(0, tensor([1]), 5).tolist() == [0, 5, 0]
+    assert (
+        tensor([7, -7]).div(2, rounding_mode="trunc").tolist() == [3, -3]
+        and tensor([2**40 + 1]).div(1, rounding_mode="trunc").item() == 2**40 + 1
+    )
+    assert (tensor([3]) ** 2.0).dtype == tinyllm.float32 and (tensor([3]) ** 2).tolist() == [9]
+    for wrong in (lambda: tensor([3]) % 0, lambda: tensor([3]) // tensor([0])):
+        with pytest.raises(ZeroDivisionError):
+            wrong()
+
+
+def test_index_add_checks_its_shapes():
+    for index, source in (
+        (tensor([1]), tinyllm.ones(3, 2)),
+        (tensor([1]), tinyllm.ones(1, 1)),
+        (tensor([[1]]), tinyllm.ones(1, 2)),
+    ):
+        with pytest.raises(ShapeError, match="index_add"):
+            tinyllm.zeros(3, 2).index_add(0, index, source)
+
+
+def test_roots_have_a_gradient_of_zero_at_zero():
+    x = tinyllm.zeros(3, requires_grad=True)
+    (x.norm() + x.std()).backward()
+    assert x.grad.tolist() == [0, 0, 0]
+
+
+def test_variants_of_reductions():
+    a = np.random.default_rng(0).standard_normal((2, 3, 4))
+    t = tensor(a)
+    same(t.var(-1, unbiased=False, keepdim=True), a.var(-1, keepdims=True))
+    same(t.std((0, 1), correction=2), a.std((0, 1), ddof=2))
+    same(t.logsumexp((0, 2), keepdim=True), np.log(np.exp(a).sum((0, 2), keepdims=True)))
+    assert t.argmax(keepdim=True).shape == (1, 1, 1) and t.sum(dtype=np.float32).dtype == tinyllm.float32
+    assert tensor([1, 2]).mean(dtype=np.float64).item() == 1.5
+
+
+def test_comparing_tensors():
+    a = tensor([1.0, math.nan])
+    assert a.isclose(a + 1e-7, equal_nan=True).tolist() == [True, True] and not a.allclose(a) and not a.equal(a)
+    assert tinyllm.ones(2).equal(tinyllm.ones(2)) and not tinyllm.ones(2).equal(tinyllm.ones(3))
+    assert tinyllm.allclose(tinyllm.ones(2), 1 + 1e-7 * tinyllm.ones(2))
+
+
+def test_small_conveniences():
+    t = tinyllm.zeros(2, 3)
+    assert (
+        t.t().shape == (3, 2)
+        and t.swapaxes(0, 1).shape == (3, 2)
+        and t.stride() == (3, 1)
+        and t.cpu() is t
+        and t.is_floating_point()
+    )
+    assert tinyllm.empty_like(t).shape == tinyllm.rand_like(t).shape == tinyllm.randn_like(t).shape == (2, 3)
+    with pytest.raises(ShapeError):
+        tinyllm.zeros(1, 2, 3).t()
+    fields = np.zeros(4, np.dtype([("a", np.float32), ("b", np.int8)]))
+    with pytest.raises(ValueError, match="strides"):
+        tinyllm.from_numpy(fields["a"])
+
+
+def test_a_row_offset_gives_the_part_of_the_whole_mask():
+    from tinyllm.nn import functional as F
+
+    x, q = tinyllm.ones(4, 5), tinyllm.randn(4, 2, 3, 8)
+    tinyllm.random.set_step(1)
+    whole = F.dropout(x, 0.5), F.scaled_dot_product_attention(q, q, q, dropout_p=0.5)
+    for i in range(4):
+        tinyllm.random.set_step(1, first_row=i)
+        part = q[i : i + 1]
+        assert F.dropout(x[i : i + 1], 0.5).equal(whole[0][i : i + 1])
+        assert F.scaled_dot_product_attention(part, part, part, dropout_p=0.5).equal(whole[1][i : i + 1])
+
+
+def test_a_tensor_wraps_arrays_only():
+    for wrong in ([1.0, 2.0], np.zeros(2, np.float16)):
+        with pytest.raises(TypeError, match="tinyllm.tensor"):
+            Tensor(wrong)
+    assert (
+        tinyllm.is_tensor(tensor(1))
+        and not tinyllm.is_tensor(1)
+        and tinyllm.float == np.float32
+        and tinyllm.long == np.int64
+    )
+    assert {"zeros", "tensor", "ShapeError", "nn", "einsum", "manual_seed"} <= set(dir(tinyllm))
+    with pytest.raises(AttributeError, match="no attribute"):
+        tinyllm.nothing  # noqa: B018
+    assert tinyllm.tensor([1.0]).var(False).item() == 0

@@ -16,13 +16,11 @@ import numpy as np
 from . import autograd, backend, ops
 from . import functions as f
 from .autograd import Variable, apply, is_grad_enabled
+from .dtypes import as_dtype, float32, float64, int32, int64, is_known
 from .errors import DtypeError
+from .tape import RemovableHandle
 
-float32, float64 = np.dtype(np.float32), np.dtype(np.float64)
-int32, int64 = np.dtype(np.int32), np.dtype(np.int64)
-bool_ = np.dtype(bool)
-_DTYPES = (float32, float64, int32, int64, bool_)
-
+__all__ = ["Tensor", "is_tensor", "tensor"]
 
 # inside the class these names are conversions
 _bool: TypeAlias = bool
@@ -33,6 +31,12 @@ class Tensor(Variable):
     """A multi-dimensional array with a gradient. Made by `tinyllm.tensor`, by functions, and by operations on other
     tensors.
     """
+
+    def __init__(self, array: np.ndarray, requires_grad: _bool = False):
+        if not isinstance(array, np.ndarray) or not is_known(array.dtype):
+            came = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"Tensor wraps a NumPy array of a known dtype, got {came}; use tinyllm.tensor(data)")
+        super().__init__(array, requires_grad)
 
     __array_priority__ = 1000
     __array_ufunc__ = None  # array * tensor asks the tensor
@@ -91,6 +95,16 @@ class Tensor(Variable):
     def numel(self) -> _int:
         """Number of elements."""
         return self.array.size
+
+    nelement = numel
+
+    def is_floating_point(self) -> _bool:
+        """Whether the dtype is float32 or float64."""
+        return self.dtype.kind == "f"
+
+    def stride(self) -> tuple[_int, ...]:
+        """Elements (not bytes) between neighbours along each axis."""
+        return tuple(s // self.array.itemsize for s in self.array.strides)
 
     def is_contiguous(self) -> _bool:
         """Whether elements lie in memory in C order without gaps."""
@@ -157,7 +171,7 @@ class Tensor(Variable):
 
     def __repr__(self) -> str:
         text = np.array2string(self.array, separator=", ", prefix="tensor(")
-        extra = "" if self.dtype in (float32, int64, bool_) else f", dtype={self.dtype}"
+        extra = "" if self.dtype in (float32, int64, np.dtype(_bool)) else f", dtype={self.dtype}"
         if self.node is not None:
             return f"tensor({text}{extra}, grad_fn=<{self.node.op.__name__}>)"
         return f"tensor({text}{extra}{', requires_grad=True' if self.requires_grad else ''})"
@@ -192,31 +206,34 @@ class Tensor(Variable):
         out.version = self.version
         return out
 
-    def backward(self, gradient: Any = None, retain_graph: _bool | None = None, create_graph: _bool = False) -> None:
-        """Add d(self)/d(leaf) to the `.grad` of every leaf; `gradient` (self's shape) is needed unless self has one
-        element.
+    def backward(
+        self, gradient: Any = None, retain_graph: _bool | None = None, create_graph: _bool = False, inputs: Any = None
+    ) -> None:
+        """Add d(self)/d(leaf) to the `.grad` of every leaf, or only of `inputs`; `gradient` (self's shape) is needed
+        unless self has one element.
         """
-        autograd.backward(self, gradient, retain_graph, create_graph)
+        autograd.backward(self, gradient, retain_graph, create_graph, inputs)
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> None:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call `hook` with this tensor's complete gradient in each backward; what it returns, if anything, takes its
-        place.
+        place. The handle removes it.
         """
         if not self.requires_grad:
             raise RuntimeError("register_hook: the tensor does not require grad")
         if self.node is None:
-            self.hooks = [*(self.hooks or []), hook]
-        else:
-            self.node.hooks = self.node.hooks or {}
-            self.node.hooks.setdefault(self.index, []).append(hook)
+            self.hooks = {} if self.hooks is None else self.hooks
+            return RemovableHandle(self.hooks, hook)
+        self.node.hooks = {} if self.node.hooks is None else self.node.hooks
+        return RemovableHandle(self.node.hooks.setdefault(self.index, {}), hook)
 
-    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> None:
-        """Call `hook` with this leaf each time its `.grad` is complete."""
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call `hook` with this leaf each time its `.grad` is complete. The handle removes it."""
         if self.node is not None or not self.requires_grad:
             raise RuntimeError(
                 "register_post_accumulate_grad_hook: only a leaf that requires grad accumulates a gradient"
             )
-        self.accumulate_hooks = [*(self.accumulate_hooks or []), hook]
+        self.accumulate_hooks = {} if self.accumulate_hooks is None else self.accumulate_hooks
+        return RemovableHandle(self.accumulate_hooks, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this result of an op in `.grad` too."""
@@ -235,7 +252,7 @@ class Tensor(Variable):
         """As another dtype (or that of another tensor); itself if it has it."""
         if isinstance(dtype, Tensor):
             dtype = dtype.dtype
-        if isinstance(dtype, str) and dtype == "cpu":
+        if isinstance(dtype, str) and dtype == "cpu":  # the only device
             return self
         target = as_dtype(dtype)
         return self if self.dtype == target else apply(ops.Cast, self, dtype=target)
@@ -264,7 +281,11 @@ class Tensor(Variable):
 
     def bool(self) -> Tensor:
         """Whether elements are not zero."""
-        return self.to(bool_)
+        return self.to(np.dtype(_bool))
+
+    def cpu(self) -> Tensor:
+        """Itself: there is one device."""
+        return self
 
     def clone(self) -> Tensor:
         """A copy that gradients pass through."""
@@ -287,9 +308,13 @@ class Tensor(Variable):
         self._writable("item assignment")
         plain = tuple(k.array if isinstance(k, Variable) else k for k in (key if isinstance(key, tuple) else (key,)))
         new = value.array if isinstance(value, Variable) else value
-        if all(k is None or k is Ellipsis or isinstance(k, (int_types, slice)) for k in plain):
+        basic = (k is None or k is Ellipsis or isinstance(k, slice) or type(k) in int_types for k in plain)
+        if all(basic):
             view = self.array[plain if Ellipsis in plain else (*plain, ...)]
-            backend.assign(view, np.broadcast_to(np.asarray(new, self.dtype), view.shape))
+            new = np.asarray(new, self.dtype)
+            while new.ndim > view.ndim and new.shape[0] == 1:
+                new = new[0]
+            backend.assign(view, np.broadcast_to(new, view.shape))
         else:
             self.array[plain] = new  # scattered places: index arithmetic
 
@@ -301,6 +326,66 @@ class Tensor(Variable):
             self.array, np.broadcast_to(new if new.dtype == self.dtype else backend.copy(new, self.dtype), self.shape)
         )
         return self
+
+    def _in_place(self, function: Callable, *args: Any) -> Tensor:
+        """`function(self, *args)` written into self, as PyTorch's methods with an underscore."""
+        if self._is_recorded(*args):
+            raise RuntimeError(
+                f"{function.__name__}_ writes in place, which is not recorded: use x = {function.__name__}(x, ...), "
+                "or no_grad()"
+            )
+        new = function(self, *args)
+        if new.shape != self.shape or "bif".index(new.dtype.kind) > "bif".index(self.dtype.kind):
+            raise DtypeError(
+                f"in place: a result of shape {new.shape} and dtype {new.dtype} cannot be stored in a tensor of shape "
+                f"{self.shape} and dtype {self.dtype}; write x = x + y instead"
+            )
+        return self.copy_(new)
+
+    def _is_recorded(self, *args: Any) -> _bool:
+        return is_grad_enabled() and any(isinstance(t, Variable) and t.requires_grad for t in (self, *args))
+
+    def _augmented(self, function: Callable, other: Any) -> Tensor:
+        """x += y: in place, or where a gradient is recorded and x is not a leaf a new tensor under the old name."""
+        if self._is_recorded(other) and not (self.requires_grad and self.node is None):
+            return function(self, other)
+        return self._in_place(function, other)
+
+    def add_(self, other: Any, *, alpha: builtins.float = 1) -> Tensor:
+        """self + alpha * other, in place."""
+        return self._in_place(f.add, other if alpha == 1 else f.mul(other, alpha))
+
+    def sub_(self, other: Any, *, alpha: builtins.float = 1) -> Tensor:
+        """self - alpha * other, in place."""
+        return self._in_place(f.sub, other if alpha == 1 else f.mul(other, alpha))
+
+    def mul_(self, other: Any) -> Tensor:
+        """self * other, in place."""
+        return self._in_place(f.mul, other)
+
+    def div_(self, other: Any) -> Tensor:
+        """self / other, in place."""
+        return self._in_place(f.div, other)
+
+    def clamp_(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
+        """Limit to [min, max], in place."""
+        return self._in_place(f.clamp, min, max)
+
+    def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
+        """Write `value` where mask."""
+        return self._in_place(f.masked_fill, mask, value)
+
+    def __iadd__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._augmented(f.add, other)
+
+    def __isub__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._augmented(f.sub, other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._augmented(f.mul, other)
+
+    def __itruediv__(self, other: Any) -> Tensor:  # type: ignore[misc]
+        return self._augmented(f.div, other)
 
     def fill_(self, value: Any) -> Tensor:
         """Overwrite every element with one number, in place."""
@@ -329,7 +414,8 @@ class Tensor(Variable):
     )
     eq, ne, lt, le, gt, ge = f.eq, f.ne, f.lt, f.le, f.gt, f.ge
     logical_and, logical_or, logical_xor = f.logical_and, f.logical_or, f.logical_xor
-    masked_fill, clamp = f.masked_fill, f.clamp
+    masked_fill, clamp, clip = f.masked_fill, f.clamp, f.clamp
+    allclose, isclose, equal = f.allclose, f.isclose, f.equal
     sum, mean, prod, amax, amin, max, min = f.sum, f.mean, f.prod, f.amax, f.amin, f.max, f.min
     argmax, argmin, any, all, var, std, norm = f.argmax, f.argmin, f.any, f.all, f.var, f.std, f.norm
     logsumexp, softmax, log_softmax, cumsum = f.logsumexp, f.softmax, f.log_softmax, f.cumsum
@@ -342,7 +428,7 @@ class Tensor(Variable):
         f.squeeze,
         f.unsqueeze,
     )
-    permute, transpose, movedim = f.permute, f.transpose, f.movedim
+    permute, transpose, swapaxes, movedim, t = f.permute, f.transpose, f.transpose, f.movedim, f.t
     expand, expand_as, broadcast_to, repeat, repeat_interleave = (
         f.expand,
         f.expand_as,
@@ -371,12 +457,13 @@ class Tensor(Variable):
     matmul, mm, mv, bmm, dot, outer = f.matmul, f.mm, f.mv, f.bmm, f.dot, f.outer
 
     __getitem__ = f.getitem
-    __neg__, __abs__, __invert__ = f.neg, f.abs, f.logical_not
+    __neg__, __abs__, __invert__ = f.neg, f.abs, f.bitwise_not
     __add__, __sub__, __mul__, __truediv__, __pow__ = f.add, f.sub, f.mul, f.div, f.pow
     __floordiv__, __mod__, __matmul__ = f.floor_divide, f.remainder, f.matmul
     __radd__, __rmul__ = f.add, f.mul
     __eq__, __ne__, __lt__, __le__, __gt__, __ge__ = f.eq, f.ne, f.lt, f.le, f.gt, f.ge  # type: ignore[assignment]
-    __and__, __or__, __xor__ = f.logical_and, f.logical_or, f.logical_xor
+    __and__, __or__, __xor__ = f.bitwise_and, f.bitwise_or, f.bitwise_xor
+    __rand__, __ror__, __rxor__ = f.bitwise_and, f.bitwise_or, f.bitwise_xor
 
     def __rsub__(self, other: Any) -> Tensor:
         return f.sub(other, self)
@@ -400,12 +487,9 @@ class Tensor(Variable):
 int_types = (int, np.integer)
 
 
-def as_dtype(dtype: Any) -> np.dtype:
-    """`dtype` as a np.dtype; DtypeError unless it is one that tensors can have."""
-    found = np.dtype(dtype)
-    if found not in _DTYPES:
-        raise DtypeError(f"dtype must be one of {', '.join(d.name for d in _DTYPES)}, got {found.name}")
-    return found
+def is_tensor(obj: Any) -> bool:
+    """Whether it is a Tensor."""
+    return isinstance(obj, Tensor)
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:

@@ -92,6 +92,8 @@ def _plan(
                 needs.append(isinstance(edge[0], Node) and any(wanted.get(edge[0], ())))
             if needs[-1] and edge is not None and isinstance(edge[0], Variable):
                 pending[edge[0]] = pending.get(edge[0], 0) + 1
+        if any(needs):
+            _ = node.saved  # raises if it was freed or written to, before any gradient has been added anywhere
         wanted[node] = needs
     return wanted, pending
 
@@ -106,9 +108,6 @@ def _run(
     keys = [(id(v.node), v.index) if v.node is not None else (id(v), 0) for v in inputs or ()]
     targets = set(keys) if inputs is not None else None
     caught: dict[tuple[int, int], _Sum] = {k: _Sum() for k in keys}
-    for v in outputs:
-        if v.node is not None and v.node._saved is None:
-            _ = v.node.saved  # raises
     wanted, pending = _plan([v.node for v in outputs if v.node is not None], targets)
     sums: dict[tuple[int, int], _Sum] = {}
     leaf_sums: dict[Variable, _Sum] = {}
@@ -152,20 +151,19 @@ def _run(
                     caught[id(node), i] = total
             # an output that nothing used: its gradient is zero
             incoming.append(total.array if total is not None else backend.full(shape, 0, dtype))
-        node_needs, node.needs = node.needs, wanted[node]
-        if any(node.needs):
+        if any(wanted[node]):
+            node_needs, node.needs = node.needs, wanted[node]
             counter = getattr(recorder, "profile", None)
             if counter is not None:
                 counter.count_backward(node)
-            _ = node.saved  # raises if freed or written to
             results = node.op.backward(node, *incoming)
             results = results if isinstance(results, (tuple, list)) else (results,)
             for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
                 if edge is not None and wanted[node][i]:
                     send(edge[0], edge[1], g, g is not None and _is_fresh(g, incoming, results))
-        node.needs = node_needs
-        if not retain_graph:
-            node.release()
+            node.needs = node_needs
+            if not retain_graph:
+                node.release()
     return [caught[k].take() if caught[k].array is not None else None for k in keys]
 
 
@@ -176,8 +174,8 @@ def _is_fresh(g: np.ndarray, incoming: Sequence[np.ndarray], results: Sequence[n
     )
 
 
-def _through_hooks(hooks: list[Callable] | None, total: _Sum) -> _Sum:
-    for hook in hooks or ():
+def _through_hooks(hooks: dict[int, Callable] | None, total: _Sum) -> _Sum:
+    for hook in list((hooks or {}).values()):
         result = hook(Variable.tensor_class(total.array))
         if result is not None:
             total.array, total.owned = result.array, False
@@ -189,7 +187,7 @@ def _accumulate(leaf: Variable, grad: _Sum) -> None:
         leaf.grad = Variable.tensor_class(grad.take())
     else:
         backend.add_(leaf.grad.array, grad.array)
-    for hook in leaf.accumulate_hooks or ():
+    for hook in list((leaf.accumulate_hooks or {}).values()):
         hook(leaf)
 
 
@@ -225,12 +223,26 @@ def backward(
     grad_tensors: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    inputs: Variable | Sequence[Variable] | None = None,
 ) -> None:
-    """Add the gradients of `tensors` to the `.grad` of every leaf that led to them (torch.autograd.backward)."""
+    """Add the gradients of `tensors` to the `.grad` of every leaf that led to them, or only to `inputs`
+    (torch.autograd.backward).
+    """
     _refuse_second_order(create_graph)
     outputs = [tensors] if isinstance(tensors, Variable) else list(tensors)
     seeds = [grad_tensors] if isinstance(tensors, Variable) else list(grad_tensors or [None] * len(outputs))
-    _run(outputs, _first_grads(outputs, seeds), bool(retain_graph), None)
+    first = _first_grads(outputs, seeds)
+    if inputs is None:
+        _run(outputs, first, bool(retain_graph), None)
+        return
+    leaves = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    if any(v.node is not None or not v.requires_grad for v in leaves):
+        raise RuntimeError("backward: inputs must be leaves that require grad; use autograd.grad for others")
+    for leaf, g in zip(leaves, _run(outputs, first, bool(retain_graph), leaves), strict=True):
+        if g is not None:
+            total = _Sum()
+            total.add(g, True)
+            _accumulate(leaf, total)
 
 
 def grad(

@@ -9,12 +9,38 @@ import numpy as np
 
 from . import backend, random
 from . import functions as f
-from ._tensor import Tensor, as_dtype, float32, float64, int64, int_types, tensor
+from ._tensor import Tensor, int_types, tensor
+from .dtypes import as_dtype, float32, float64, int64
+from .functions.promote import sizes_of
+
+__all__ = [
+    "arange",
+    "empty",
+    "empty_like",
+    "eye",
+    "from_numpy",
+    "full",
+    "full_like",
+    "linspace",
+    "ones",
+    "ones_like",
+    "rand",
+    "rand_like",
+    "randint",
+    "randn",
+    "randn_like",
+    "zeros",
+    "zeros_like",
+]
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
     """A tensor over the memory of an array."""
     as_dtype(array.dtype)
+    if not array.flags.aligned or any(s % array.itemsize for s in array.strides):
+        raise ValueError(
+            f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array first"
+        )
     return Tensor(array)
 
 
@@ -22,23 +48,23 @@ def full(size: Sequence[int], fill_value: Any, dtype: Any = None, requires_grad:
     """A tensor of one number."""
     target = as_dtype(f.result_type(fill_value) if dtype is None else dtype)
     return Tensor(
-        backend.full(f.sizes_of((size,)) if not isinstance(size, int) else (size,), fill_value, target)
+        backend.full(sizes_of((size,)) if not isinstance(size, int) else (size,), fill_value, target)
     ).requires_grad_(requires_grad)
 
 
 def zeros(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of zeros, float32 unless a dtype is given."""
-    return full(f.sizes_of(size), 0, dtype or float32, requires_grad)
+    return full(sizes_of(size), 0, dtype or float32, requires_grad)
 
 
 def ones(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of ones, float32 unless a dtype is given."""
-    return full(f.sizes_of(size), 1, dtype or float32, requires_grad)
+    return full(sizes_of(size), 1, dtype or float32, requires_grad)
 
 
 def empty(*size: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of arbitrary content."""
-    return Tensor(backend.empty(f.sizes_of(size), as_dtype(dtype or float32))).requires_grad_(requires_grad)
+    return Tensor(backend.empty(sizes_of(size), as_dtype(dtype or float32))).requires_grad_(requires_grad)
 
 
 def full_like(input: Tensor, fill_value: Any, dtype: Any = None) -> Tensor:
@@ -54,6 +80,11 @@ def zeros_like(input: Tensor, dtype: Any = None) -> Tensor:
 def ones_like(input: Tensor, dtype: Any = None) -> Tensor:
     """`ones` with the shape and dtype of another tensor."""
     return full_like(input, 1, dtype)
+
+
+def empty_like(input: Tensor, dtype: Any = None) -> Tensor:
+    """`empty` with the shape and dtype of another tensor."""
+    return empty(input.shape, dtype=dtype or input.dtype)
 
 
 def arange(start: Any, end: Any = None, step: Any = 1, dtype: Any = None) -> Tensor:
@@ -78,7 +109,7 @@ def eye(n: int, m: int | None = None, dtype: Any = None) -> Tensor:
 def rand(*size: Any, dtype: Any = None, generator: random.Generator | None = None) -> Tensor:
     """Uniform numbers in [0, 1)."""
     key, stream = (generator or random.default_generator).next("rand")
-    return Tensor(backend.uniform(f.sizes_of(size), as_dtype(dtype or float32), key, stream))
+    return Tensor(backend.uniform(sizes_of(size), as_dtype(dtype or float32), key, stream))
 
 
 def randn(
@@ -86,9 +117,17 @@ def randn(
 ) -> Tensor:
     """Normal numbers of mean 0 and variance 1."""
     key, stream = (generator or random.default_generator).next("randn")
-    return Tensor(backend.normal(f.sizes_of(size), as_dtype(dtype or float32), key, stream)).requires_grad_(
-        requires_grad
-    )
+    return Tensor(backend.normal(sizes_of(size), as_dtype(dtype or float32), key, stream)).requires_grad_(requires_grad)
+
+
+def rand_like(input: Tensor, dtype: Any = None) -> Tensor:
+    """`rand` with the shape and dtype of another tensor."""
+    return rand(input.shape, dtype=dtype or input.dtype)
+
+
+def randn_like(input: Tensor, dtype: Any = None) -> Tensor:
+    """`randn` with the shape and dtype of another tensor."""
+    return randn(input.shape, dtype=dtype or input.dtype)
 
 
 def randint(low: int, high: int, size: Sequence[int], generator: random.Generator | None = None) -> Tensor:

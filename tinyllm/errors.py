@@ -4,6 +4,8 @@ Each one derives from the built-in that PyTorch or Python would raise in its pla
 working. A message says what was expected, what came, and what to do.
 """
 
+__all__ = ["CheckpointError", "ConfigError", "DtypeError", "RankFailure", "ShapeError", "TokenizerError"]
+
 
 class ShapeError(ValueError, RuntimeError):
     """Shapes, ranks or axes that do not fit an operation. Also a RuntimeError, which is what PyTorch raises."""

@@ -3,12 +3,12 @@
 An op sees arrays, never Tensors. It is registered by being defined, and `tests/test_ops.py` runs every registered op
 through the same properties, so that a new op is tested the moment it exists. What an op defines:
 
-shape(*shapes, **attrs)     the shape of the output (a list of shapes for several outputs); raises ShapeError. Pure.
-forward(ctx, *arrays, **attrs)    the output array (a tuple for several); keeps on ctx what backward needs
-backward(ctx, *grads)       one array per input, None where ctx.needs says that nobody asks. Every array is either
-fresh or a view of a gradient that came in: it never aliases an input or something saved. samples(draw), errors(draw) a
-valid Sample; a list of Samples that must raise flops(*shapes, **attrs)     floating-point operations of forward
-(backward counts twice that for "compute" ops)
+- `shape(*shapes, **attrs)`: the shape of the output, or a list of them. Pure; raises ShapeError.
+- `forward(ctx, *arrays, **attrs)`: the output array, or a tuple of them. Keeps on ctx what backward needs.
+- `backward(ctx, *grads)`: one array per input, None where ctx.needs says that nobody asks. Every array is fresh, or a
+  view of a gradient that came in; it never aliases an input or something saved.
+- `samples(draw)`: a valid Sample. `errors(draw)`: a list of Samples that must raise.
+- `flops(*shapes, **attrs)`: floating-point operations of forward.
 
 Not here: how gradients flow between ops (autograd.py), and arithmetic itself (backend/).
 """

@@ -12,6 +12,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import NamedTuple
 
+__all__ = ["Generator", "manual_seed"]
+
 _WORD = 1 << 32
 
 
@@ -40,11 +42,15 @@ class Generator:
         self.seed = int(seed)
         return self.set_step(0)
 
-    def set_step(self, step: int) -> Generator:
-        """Draw from the streams of `step` (0 <= step < 2**32) from now on."""
+    def set_step(self, step: int, first_row: int = 0) -> Generator:
+        """Draw from the streams of `step` (0 <= step < 2**32) from now on.
+
+        `first_row` says which row of the step's whole batch the first row of coming batches is: a mask over a
+        micro-batch (its first axis is the batch) is then the part of the whole batch's mask that it would have been.
+        """
         if not 0 <= step < _WORD:
             raise ValueError(f"a step is an integer from 0 to 2**32 - 1, got {step}")
-        self.step = int(step)
+        self.step, self.first_row = int(step), int(first_row)
         self._counts: dict[str, int] = {}
         return self
 
@@ -57,11 +63,11 @@ class Generator:
 
     def state_dict(self) -> dict:
         """Seed, step and counts: everything that the next draw depends on."""
-        return {"seed": self.seed, "step": self.step, "counts": dict(self._counts)}
+        return {"seed": self.seed, "step": self.step, "first_row": self.first_row, "counts": dict(self._counts)}
 
     def load_state_dict(self, state: dict) -> None:
         """Continue exactly where `state_dict` was taken."""
-        self.manual_seed(state["seed"]).set_step(state["step"])
+        self.manual_seed(state["seed"]).set_step(state["step"], state["first_row"])
         self._counts.update(state["counts"])
 
 
@@ -73,6 +79,6 @@ def manual_seed(seed: int) -> Generator:
     return default_generator.manual_seed(seed)
 
 
-def set_step(step: int) -> None:
-    """Move the default generator to the streams of `step`."""
-    default_generator.set_step(step)
+def set_step(step: int, first_row: int = 0) -> None:
+    """Move the default generator to the streams of `step`; see `Generator.set_step`."""
+    default_generator.set_step(step, first_row)

@@ -8,6 +8,7 @@ tape is autograd.py.
 from __future__ import annotations
 
 import functools
+import inspect
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -19,6 +20,22 @@ from .backend import memory
 from .op import Op
 
 _number = itertools.count()
+
+
+class RemovableHandle:
+    """Returned by the `register_*hook` methods; `remove()` takes the hook away."""
+
+    _ids = itertools.count()
+
+    def __init__(self, hooks: dict[int, Callable], hook: Callable):
+        self._hooks, self._id = hooks, next(self._ids)
+        hooks[self._id] = hook
+
+    def remove(self) -> None:
+        """Take the hook away; calling it twice is harmless."""
+        self._hooks.pop(self._id, None)
+
+
 recorder = threading.local()
 
 
@@ -50,8 +67,8 @@ class Variable:
         self.node: Node | None = None
         self.index = 0
         self.version = [0]  # bumped by in-place writes; views of one array share the cell
-        self.hooks: list[Callable] | None = None  # called with a leaf's complete gradient; may return another
-        self.accumulate_hooks: list[Callable] | None = None  # called with the leaf once its .grad is complete
+        self.hooks: dict[int, Callable] | None = None  # called with a leaf's complete gradient; may return another
+        self.accumulate_hooks: dict[int, Callable] | None = None  # called with the leaf once its .grad is complete
 
 
 class Node:
@@ -69,7 +86,7 @@ class Node:
         self.number = -1
         self.flops = 0
         self.outputs: list[tuple[tuple[int, ...], np.dtype]] = []
-        self.hooks: dict[int, list[Callable]] | None = None
+        self.hooks: dict[int, dict[int, Callable]] | None = None
 
     def save(self, *arrays: np.ndarray | None) -> None:
         """Keep arrays for backward. A leaf is kept by reference to the variable, so that its storage can be swapped
@@ -104,13 +121,9 @@ class Node:
         return out
 
     def release(self) -> None:
-        """Drop everything saved and every edge."""
-        keep = ("op", "needs", "number", "outputs")
-        self.__dict__ = {k: v for k, v in self.__dict__.items() if k in keep} | {
-            "_saved": None,
-            "edges": [],
-            "hooks": None,
-        }
+        """Free what was saved. A node that saved nothing can run again; one that did will raise."""
+        if any(kept is not None for kept, _, _ in self._saved or ()):
+            self._saved = None
 
 
 def is_grad_enabled() -> bool:
@@ -118,11 +131,13 @@ def is_grad_enabled() -> bool:
     return getattr(recorder, "enabled", True)
 
 
-class set_grad_enabled:
-    """Context manager and decorator: record ops, or don't."""
+class _Mode:
+    """Context manager and decorator (of generators too) that sets whether ops are recorded."""
 
-    def __init__(self, mode: bool):
-        self.mode, self.before = mode, []  # type: tuple[bool, list[bool]]
+    mode: bool
+
+    def __init__(self) -> None:
+        self.before: list[bool] = []
 
     def __enter__(self) -> None:
         self.before.append(is_grad_enabled())
@@ -132,22 +147,56 @@ class set_grad_enabled:
         recorder.enabled = self.before.pop()
 
     def __call__(self, function: Callable) -> Callable:
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generator(*args: Any, **kwargs: Any) -> Any:
+                inner = function(*args, **kwargs)
+                while True:
+                    with type(self)():
+                        try:
+                            value = next(inner)
+                        except StopIteration as stop:
+                            return stop.value
+                    yield value
+
+            return generator
+
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            with set_grad_enabled(self.mode):
+            with type(self)():  # one for each call: threads share the decorated function
                 return function(*args, **kwargs)
 
         return wrapped
 
 
-def no_grad() -> set_grad_enabled:
+class no_grad(_Mode):
     """Do not record: results do not require gradients, and nothing is saved."""
-    return set_grad_enabled(False)
+
+    mode = False
 
 
-def enable_grad() -> set_grad_enabled:
+class enable_grad(_Mode):
     """Record again inside `no_grad`."""
-    return set_grad_enabled(True)
+
+    mode = True
+
+
+class set_grad_enabled(_Mode):
+    """Record or don't from here on; as a context manager, until its end."""
+
+    def __init__(self, mode: bool):
+        super().__init__()
+        self.mode, self._first = mode, is_grad_enabled()
+        recorder.enabled = mode
+
+    def __enter__(self) -> None:
+        self.before.append(self._first)
+        recorder.enabled = self.mode
+
+    def __call__(self, function: Callable) -> Callable:
+        recorder.enabled = self._first  # a decorator changes nothing where it stands
+        return (enable_grad if self.mode else no_grad)()(function)
 
 
 class profile:
@@ -160,13 +209,15 @@ class profile:
 
     def __enter__(self) -> profile:
         self._outer, recorder.profile = getattr(recorder, "profile", None), self
+        self._start, self._before = memory.live_bytes(), memory.peak_bytes()
         memory.reset_peak()
-        self._start = memory.live_bytes()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.peak = memory.peak_bytes() - self._start
+        self.peak = max(memory.peak_bytes() - self._start, self.peak)
         recorder.profile = self._outer
+        if self._outer is not None:  # the outer block's peak lasts from its start
+            self._outer.peak = max(self._outer.peak, max(self._before, self._start + self.peak) - self._outer._start)
 
     def count(self, node: Node, arrays: Sequence[np.ndarray | None]) -> None:
         """Add one run of forward (with `arrays`) to the counts."""
@@ -203,9 +254,10 @@ def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
         Variable.__init__(v, a, record and a.dtype.kind == "f")
         if v.requires_grad:
             v.node, v.index = node, i
-        for u in inputs:  # a view shares its base's version cell, so that writes through either are seen
-            if u is not None and a.base is not None and (a.base is u.array or a.base is u.array.base):
-                v.version = u.version
+        if a.base is not None:  # a view shares its base's version cell, so that writes through either are seen
+            for u in inputs:
+                if u is not None and (a.base is u.array or a.base is u.array.base):
+                    v.version = u.version
         results.append(v)
     node._inputs = ()
     if record:

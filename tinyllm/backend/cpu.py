@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyllm.backend import cpu_fused, reference
-from tinyllm.backend._call import NULL, Array, check, dense, int64s, kernels, lib, ptr, strides
+from tinyllm.backend._call import NULL, Array, check, dense, int64s, kernels, lib, ptr, strides, writable
 from tinyllm.backend.cpu_fused import *  # noqa: F403
 from tinyllm.backend.memory import empty
 from tinyllm.backend.reference import GRAD_NEEDS, sort
@@ -83,8 +83,10 @@ def copy(x: Array, dtype: np.dtype | type | None = None) -> Array:
 
 
 def assign(dst: Array, src: Array) -> Array:
-    """Copy src into dst, a view with any strides, same shape and dtype; returns dst."""
-    if dst.dtype in _copy and dst.size:
+    """Copy src into dst, a view with any strides, same shape and dtype; the two may overlap. Returns dst."""
+    if dst.dtype in _copy and dst.size and dst.flags.writeable:
+        if np.may_share_memory(dst, src):
+            src = copy(src)
         _copy[dst.dtype](dst.ndim, int64s([*dst.shape, *strides(src), *strides(dst)]), ptr(src), ptr(dst))
     else:
         dst[...] = src
@@ -120,7 +122,7 @@ def unary(name: str, x: Array, out: Array | None = None) -> Array:
     if out is not None and not out.flags.c_contiguous:
         out[...] = unary(name, x)
         return out
-    y = empty(x.shape, x.dtype) if out is None else out
+    y = empty(x.shape, x.dtype) if out is None else writable(out)
     _unary[x.dtype](_UNARY[name], ptr(_dense(x)), ptr(y), x.size)
     return y
 
@@ -146,16 +148,16 @@ def binary(name: str, a: Array, b: Array, out: Array | None = None) -> Array:
     same = a.shape == b.shape
     shape = a.shape if same else _broadcast(a.shape, b.shape)
     if op is not None and (same or not a.ndim or not b.ndim) and a.flags.c_contiguous and b.flags.c_contiguous:
-        y = empty(shape, a.dtype) if out is None else out
+        y = empty(shape, a.dtype) if out is None else writable(out)
         _binary_flat[a.dtype](op, y.size, ptr(a), a.shape == shape, ptr(b), b.shape == shape, ptr(y))
         return y
     ndim = len(shape)
     dims = int64s([*shape, *_spread(a, ndim), *_spread(b, ndim)])
     if op is None:
-        y = empty(shape, BOOL) if out is None else out
+        y = empty(shape, BOOL) if out is None else writable(out)
         _compare[a.dtype](_COMPARE[name], ndim, dims, ptr(a), ptr(b), ptr(y))
     else:
-        y = empty(shape, a.dtype) if out is None else out
+        y = empty(shape, a.dtype) if out is None else writable(out)
         _binary[a.dtype](op, ndim, dims, ptr(a), ptr(b), ptr(y))
     return y
 
@@ -175,7 +177,7 @@ def where(cond: Array, a: Array, b: Array) -> Array:
 def add_(dst: Array, src: Array) -> Array:
     """dst += src in place, same shape and dtype; returns dst."""
     if dst.dtype in _add and dst.flags.c_contiguous:
-        _add[dst.dtype](ptr(dst), ptr(_dense(src)), dst.size)
+        _add[dst.dtype](ptr(writable(dst)), ptr(_dense(src)), dst.size)
         return dst
     return reference.add_(dst, src)
 
@@ -283,6 +285,8 @@ def take(x: Array, ids: Array) -> Array:
 
 def take_grad(dy: Array, ids: Array, n: int) -> Array:
     """The rows of dy added up by id, into (n, D...)."""
+    if dy.dtype not in _take_grad:
+        return reference.take_grad(dy, ids, n)
     dy, index = _dense(dy), _ids(ids)
     dx = empty((n, *dy.shape[ids.ndim :]), dy.dtype)
     check(_take_grad[dy.dtype](ptr(dy), ptr(index), ptr(dx), ids.size, n, dx.size // n if n else 0))
@@ -303,7 +307,7 @@ def gather(x: Array, axis: int, index: Array) -> Array:
 
 def gather_grad(dy: Array, axis: int, index: Array, n: int) -> Array:
     """dy added up at the places that `gather` read, into dy's shape with n on the axis."""
-    if dy.ndim == 0:
+    if dy.dtype not in _gather_grad or dy.ndim == 0:
         return reference.gather_grad(dy, axis, index, n)
     axis %= dy.ndim
     dy, outer, count, inner = _three(dy, [axis])
@@ -323,7 +327,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     batch = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else _broadcast(a.shape[:-2], b.shape[:-2])
     if out is None:
         out, accumulate = empty((*batch, m, n), a.dtype), False
-    elif n > 1 and out.strides[-1] != out.itemsize:
+    elif n > 1 and writable(out).strides[-1] != out.itemsize:
         result = matmul(a, b, bias)
         out[...] = binary("add", out, result) if accumulate else result
         return out

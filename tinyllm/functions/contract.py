@@ -15,6 +15,8 @@ from .shape import diagonal, expand, permute, reshape
 if TYPE_CHECKING:
     from .._tensor import Tensor
 
+__all__ = ["einsum"]
+
 
 def einsum(equation: str, *operands: Tensor) -> Tensor:
     """Sum products of `operands` as `equation` says: "bij,bjk->bik". Letters name axes; "..." stands for any others;

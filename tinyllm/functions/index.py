@@ -10,12 +10,26 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Variable, apply
+from ..errors import ShapeError
 from ..op import axis_index
 from .promote import as_dtype
 from .shape import expand, movedim, permute, reshape
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
+
+__all__ = [
+    "gather",
+    "getitem",
+    "index_add",
+    "index_select",
+    "masked_select",
+    "nonzero",
+    "repeat_interleave",
+    "scatter",
+    "scatter_add",
+    "take_along_dim",
+]
 
 
 # -----------------
@@ -158,6 +172,13 @@ def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
 def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """A copy with the slices of `source` along `dim` added to those of `input` numbered by `index`."""
     a = axis_index("index_add", dim, input.array.ndim)
+    want = list(input.array.shape)
+    want[a : a + 1] = index.array.shape
+    if index.array.ndim != 1 or list(source.array.shape) != want:
+        raise ShapeError(
+            f"index_add: source must have the input's shape with {index.array.shape} numbers along axis {a}, "
+            f"{tuple(want)}, got {source.array.shape}"
+        )
     shape = [-1 if i == a else 1 for i in range(input.array.ndim)]
     return scatter_add(input, a, expand(reshape(index, shape), source.array.shape), source)
 

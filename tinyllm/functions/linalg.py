@@ -14,6 +14,15 @@ from .shape import unsqueeze
 if TYPE_CHECKING:
     from .._tensor import Tensor
 
+__all__ = [
+    "bmm",
+    "dot",
+    "matmul",
+    "mm",
+    "mv",
+    "outer",
+]
+
 
 # -----------------
 

@@ -9,13 +9,16 @@ import numpy as np
 
 from .. import ops
 from ..autograd import Variable, apply
+from ..dtypes import bool as BOOL
+from ..dtypes import float32 as FLOAT
+from ..dtypes import int64 as LONG
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
 
-Dims = int | Sequence[int] | None
+__all__ = ["result_type"]
 
-FLOAT, LONG, BOOL = np.dtype(np.float32), np.dtype(np.int64), np.dtype(bool)
+Dims = int | Sequence[int] | None
 
 
 # -----------------

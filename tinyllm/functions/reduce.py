@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
-import builtins
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from .. import ops
 from ..autograd import Variable, apply
 from ..errors import ShapeError
 from ..op import Op, axis_index, axis_tuple
-from .elementwise import abs, div, maximum, minimum, mul, pow, sqrt, square, sub
+from .elementwise import abs, div, gt, maximum, minimum, mul, pow, sqrt, square, sub, where
 from .index import gather
 from .promote import LONG, Dims, as_dtype, floating
-from .shape import flatten, squeeze, unsqueeze
+from .shape import flatten, reshape, squeeze, unsqueeze
 
 if TYPE_CHECKING:
     from .._tensor import Tensor
+
+__all__ = [
+    "Extremum",
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "argsort",
+    "cumsum",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "norm",
+    "prod",
+    "softmax",
+    "sort",
+    "std",
+    "sum",
+    "topk",
+    "var",
+]
 
 
 class Extremum(NamedTuple):
@@ -34,15 +60,19 @@ def _axes(dim: Dims) -> Any:
 # -----------------
 
 
-def sum(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Sum over `dim` (an int, several, None for all). Integers and bools sum as int64."""
-    x = input if input.array.dtype.kind == "f" else as_dtype(input, LONG)
+def _cast(input: Tensor, dtype: Any) -> Tensor:
+    return input if dtype is None else as_dtype(input, np.dtype(dtype))
+
+
+def sum(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Sum over `dim` (an int, several, None for all). Integers and bools sum as int64 unless a dtype is given."""
+    x = _cast(input, dtype if input.array.dtype.kind == "f" else dtype or LONG)
     return apply(ops.Sum, x, dim=_axes(dim), keepdim=keepdim)
 
 
-def mean(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """Mean over `dim`; the input must be floating point."""
-    return apply(ops.Mean, input, dim=_axes(dim), keepdim=keepdim)
+def mean(input: Tensor, dim: Dims = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """Mean over `dim`; the input must be floating point, or dtype be given."""
+    return apply(ops.Mean, _cast(input, dtype), dim=_axes(dim), keepdim=keepdim)
 
 
 def prod(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -83,14 +113,21 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     return _extreme(input, dim, keepdim, ops.Argmin, minimum, amin)
 
 
+def _arg(op: type[Op], input: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    if dim is not None:
+        return apply(op, input, dim=dim, keepdim=keepdim)
+    out = apply(op, flatten(input), dim=0)
+    return reshape(out, (1,) * input.array.ndim) if keepdim else out
+
+
 def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the largest element along `dim` (None: in the flattened input), the first of equals."""
-    return apply(ops.Argmax, flatten(input) if dim is None else input, dim=0 if dim is None else dim, keepdim=keepdim)
+    return _arg(ops.Argmax, input, dim, keepdim)
 
 
 def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     """Index of the smallest element along `dim` (None: in the flattened input), the first of equals."""
-    return apply(ops.Argmin, flatten(input) if dim is None else input, dim=0 if dim is None else dim, keepdim=keepdim)
+    return _arg(ops.Argmin, input, dim, keepdim)
 
 
 def any(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -103,42 +140,59 @@ def all(input: Tensor, dim: Dims = None, keepdim: bool = False) -> Tensor:
     return apply(ops.All, input, dim=_axes(dim), keepdim=keepdim)
 
 
-def var(input: Tensor, dim: Dims = None, *, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Variance over `dim`, the sum of squares divided by (n - correction)."""
-    axes = axis_tuple("var", dim, input.array.ndim)
-    n = math.prod(input.array.shape[a] for a in axes)
+def var(
+    input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+) -> Tensor:
+    """Variance over `dim`: the sum of squares divided by n - correction, which is 1 if `unbiased` and else 0."""
+    if isinstance(dim, bool):  # x.var(False), PyTorch's other order
+        unbiased, dim = dim, None
+    axes = axis_tuple("var", _axes(dim), input.array.ndim)
+    rest = math.prod(input.array.shape[a] for a in axes) - (int(unbiased) if correction is None else correction)
     squares = sum(square(sub(input, mean(input, axes, keepdim=True))), axes, keepdim)
-    return div(squares, builtins.max(n - correction, 0)) if n > correction else mul(squares, math.nan)
+    return div(squares, rest) if rest > 0 else mul(squares, math.nan)
 
 
-def std(input: Tensor, dim: Dims = None, *, correction: int = 1, keepdim: bool = False) -> Tensor:
-    """Square root of `var`."""
-    return sqrt(var(input, dim, correction=correction, keepdim=keepdim))
+def std(
+    input: Tensor, dim: Dims = None, unbiased: bool = True, keepdim: bool = False, *, correction: int | None = None
+) -> Tensor:
+    """Square root of `var`; its gradient is 0 where it is 0."""
+    return _root(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 def norm(input: Tensor, p: float = 2, dim: Dims = None, keepdim: bool = False) -> Tensor:
-    """(sum |x|^p)^(1/p) over `dim`; p may be inf."""
+    """(sum |x|^p)^(1/p) over `dim`; p may be inf. The gradient of the 2-norm is 0 where it is 0."""
     if p == math.inf:
         return amax(abs(input), dim, keepdim)
     if p == 2:
-        return sqrt(sum(square(input), dim, keepdim))
+        return _root(sum(square(input), dim, keepdim))
     return pow(sum(pow(abs(input), p), dim, keepdim), 1 / p)
 
 
-def logsumexp(input: Tensor, dim: int, keepdim: bool = False) -> Tensor:
-    """ln sum e^x along `dim`, without overflow."""
-    out = apply(ops.Logsumexp, floating(input), dim=dim)
-    return unsqueeze(out, axis_index("logsumexp", dim, input.array.ndim)) if keepdim else out
+def _root(x: Tensor) -> Tensor:
+    """sqrt of a sum of squares, with the gradient 1 rather than infinite at 0: there that of the squares is 0."""
+    positive = gt(x, 0)
+    return where(positive, sqrt(where(positive, x, 1)), x)
 
 
-def softmax(input: Tensor, dim: int) -> Tensor:
+def logsumexp(input: Tensor, dim: int | Sequence[int], keepdim: bool = False) -> Tensor:
+    """ln sum e^x over `dim`, without overflow."""
+    out = floating(input)
+    axes = axis_tuple("logsumexp", dim, input.array.ndim)
+    for a in axes[::-1]:
+        out = apply(ops.Logsumexp, out, dim=a)
+    for a in axes if keepdim else ():
+        out = unsqueeze(out, a)
+    return out
+
+
+def softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """e^x / sum e^x along `dim`."""
-    return apply(ops.Softmax, floating(input), dim=dim)
+    return apply(ops.Softmax, floating(_cast(input, dtype)), dim=dim)
 
 
-def log_softmax(input: Tensor, dim: int) -> Tensor:
+def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
     """Logarithm of softmax along `dim`, without underflow."""
-    return apply(ops.LogSoftmax, floating(input), dim=dim)
+    return apply(ops.LogSoftmax, floating(_cast(input, dtype)), dim=dim)
 
 
 def cumsum(input: Tensor, dim: int) -> Tensor:

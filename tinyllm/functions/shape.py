@@ -19,6 +19,33 @@ from .promote import Dims, as_dtype, result_type, sizes_of
 if TYPE_CHECKING:
     from .._tensor import Tensor
 
+__all__ = [
+    "broadcast_to",
+    "cat",
+    "chunk",
+    "diagonal",
+    "expand",
+    "expand_as",
+    "flatten",
+    "flip",
+    "movedim",
+    "permute",
+    "repeat",
+    "reshape",
+    "roll",
+    "split",
+    "squeeze",
+    "stack",
+    "t",
+    "transpose",
+    "tril",
+    "triu",
+    "unbind",
+    "unflatten",
+    "unsqueeze",
+    "view",
+]
+
 
 # -----------------
 
@@ -84,6 +111,13 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     if dims:
         dims[a], dims[b] = dims[b], dims[a]
     return apply(ops.Permute, input, dims=tuple(dims))
+
+
+def t(input: Tensor) -> Tensor:
+    """The transpose of a tensor of at most two axes: a view."""
+    if input.array.ndim > 2:
+        raise ShapeError(f"t: expected at most two axes, got shape {input.array.shape}; use mT or permute")
+    return permute(input, tuple(range(input.array.ndim))[::-1])
 
 
 def movedim(input: Tensor, source: int, destination: int) -> Tensor:

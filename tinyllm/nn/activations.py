@@ -1,4 +1,7 @@
-"""Activations as modules (torch.nn's names), each a call of its function in nn.functional."""
+"""Activations as modules (torch.nn's names), each a call of its function in nn.functional.
+
+`inplace` is accepted where PyTorch has it and changes nothing: results are always new tensors.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ def _module(name: str, function: Callable[..., Tensor], **settings: object) -> t
                 given = f"{args} {kwargs}" if kwargs else f"{args}"
                 raise TypeError(f"{name} takes the settings ({', '.join(names)}), got {given}")
             self.settings = {**settings, **dict(zip(names, args, strict=False)), **kwargs}
+            self.settings.pop("inplace", None)
 
         def forward(self, input: Tensor) -> Tensor:
             return function(input, **self.settings)
@@ -33,22 +37,22 @@ def _module(name: str, function: Callable[..., Tensor], **settings: object) -> t
     return Activation
 
 
-ReLU = _module("ReLU", F.relu)
-ReLU6 = _module("ReLU6", F.relu6)
-LeakyReLU = _module("LeakyReLU", F.leaky_relu, negative_slope=0.01)
-ELU = _module("ELU", F.elu, alpha=1.0)
-SELU = _module("SELU", F.selu)
+ReLU = _module("ReLU", F.relu, inplace=False)
+ReLU6 = _module("ReLU6", F.relu6, inplace=False)
+LeakyReLU = _module("LeakyReLU", F.leaky_relu, negative_slope=0.01, inplace=False)
+ELU = _module("ELU", F.elu, alpha=1.0, inplace=False)
+SELU = _module("SELU", F.selu, inplace=False)
 GELU = _module("GELU", F.gelu, approximate="none")
-SiLU = _module("SiLU", F.silu)
-Mish = _module("Mish", F.mish)
+SiLU = _module("SiLU", F.silu, inplace=False)
+Mish = _module("Mish", F.mish, inplace=False)
 Softplus = _module("Softplus", F.softplus, beta=1.0, threshold=20.0)
 Sigmoid = _module("Sigmoid", F.sigmoid)
 LogSigmoid = _module("LogSigmoid", F.logsigmoid)
 Tanh = _module("Tanh", F.tanh)
 Softsign = _module("Softsign", F.softsign)
-Hardtanh = _module("Hardtanh", F.hardtanh, min_val=-1.0, max_val=1.0)
-Hardswish = _module("Hardswish", F.hardswish)
-Hardsigmoid = _module("Hardsigmoid", F.hardsigmoid)
+Hardtanh = _module("Hardtanh", F.hardtanh, min_val=-1.0, max_val=1.0, inplace=False)
+Hardswish = _module("Hardswish", F.hardswish, inplace=False)
+Hardsigmoid = _module("Hardsigmoid", F.hardsigmoid, inplace=False)
 GLU = _module("GLU", F.glu, dim=-1)
 SwiGLU = _module("SwiGLU", F.swiglu, dim=-1)
 Softmax = _module("Softmax", F.softmax, dim=-1)

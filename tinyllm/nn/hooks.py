@@ -1,4 +1,4 @@
-"""Hooks of modules: the handle that takes one away, and what calls those of the backward pass.
+"""Backward hooks of modules: what calls them.
 
 A module's gradients enter at its outputs and leave at its inputs. `BackwardWatch` puts an alias of each at
 the border for one call, so that gradients which reach the same tensors on other paths don't count.
@@ -7,7 +7,6 @@ the border for one call, so that gradients which reach the same tensors on other
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -16,20 +15,6 @@ from ..autograd import is_grad_enabled
 
 if TYPE_CHECKING:
     from .module import Module
-
-
-class RemovableHandle:
-    """Returned by the `register_*hook` methods; `remove()` takes the hook away."""
-
-    _ids = itertools.count()
-
-    def __init__(self, hooks: dict[int, Callable], hook: Callable):
-        self._hooks, self._id = hooks, next(self._ids)
-        hooks[self._id] = hook
-
-    def remove(self) -> None:
-        """Take the hook away; calling it twice is harmless."""
-        self._hooks.pop(self._id, None)
 
 
 class BackwardWatch:

@@ -185,10 +185,10 @@ class Dropout(Module):
     """Zero each element with probability p in training, and scale the others by 1 / (1 - p).
 
     The mask comes from the stream named by the module's path, so it does not depend on what other modules
-    drew before.
+    drew before. `inplace` is accepted for PyTorch's sake and changes nothing.
     """
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5, inplace: bool = False):
         super().__init__()
         if not 0.0 <= p <= 1.0:
             raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")

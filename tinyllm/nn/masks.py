@@ -128,13 +128,9 @@ class Padding(Mask):
                 f"a padding mask is bool of shape (B, T), True for real tokens; got {array.dtype} {array.shape}"
             )
         start, n = array.argmax(1) if array.shape[1] else np.zeros(len(array), int), array.sum(1)
-        if (
-            array.shape[1]
-            and (np.arange(array.shape[1]) >= start[:, None])
-            .__and__(np.arange(array.shape[1]) < (start + n)[:, None])
-            .__ne__(array)
-            .any()
-        ):
+        at = np.arange(array.shape[1])
+        inside = (at >= start[:, None]) & (at < (start + n)[:, None])
+        if (inside != array).any():
             raise ValueError("the real tokens of a row must stand together; pass a mask with holes as Dense")
         stop = start + n
         return cls(start, np.where((stop == array.shape[1]) & (n > 0), _FAR, stop))

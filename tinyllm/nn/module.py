@@ -1,5 +1,4 @@
-"""Module: a tree of layers with parameters and buffers (torch.nn.Module), and the containers that hold
-modules.
+"""Module: a tree of layers with parameters and buffers (torch.nn.Module).
 
 Assigning a Parameter or a Module to an attribute registers it; a parameter that occurs twice (tied weights)
 is listed once, under its first name. A module also learns its own path in the tree (`self.path`), which
@@ -21,7 +20,8 @@ from .. import backend
 from .._tensor import Tensor
 from ..autograd import no_grad
 from ..errors import CheckpointError
-from .hooks import BackwardWatch, RemovableHandle
+from ..tape import RemovableHandle
+from .hooks import BackwardWatch
 from .parameter import Parameter
 
 
@@ -290,8 +290,10 @@ class Module:
 
     def to(self, dtype: Any) -> Self:
         """Convert floating point parameters, their gradients and buffers to `dtype` (float32 or float64),
-        in place.
+        in place. "cpu" changes nothing: there is one device.
         """
+        if isinstance(dtype, str) and dtype == "cpu":
+            return self
         dtype = np.dtype(dtype)
         if dtype.kind != "f":
             raise TypeError(f"a module can be converted to a floating point dtype only, got {dtype}")

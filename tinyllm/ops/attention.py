@@ -18,13 +18,14 @@ from .binary import unbroadcast
 
 
 class Attention(Op):
-    """o = dropout(softmax(s)) v, s = cap(scale * q k^T) + slopes * distance, restricted to [lo, hi), then mask; cap(s)
-    = c tanh(s/c).
+    """o = dropout(softmax(s)) v with s = cap(scale * q k^T) + slopes * distance, where lo <= key < hi, then mask.
 
-    With P the probabilities, rebuilt from the saved logsumexp, and D = rowsum(do * o): dv = P^T do, dP = do v^T, dS =
-    P * (dP - D), dq = scale * dS k, dk = scale * dS^T q. Rows that see nothing give 0 and no gradient. mask: bool
-    (True = keep) or additive, broadcast to (B, Hq, Tq, Tk). lo, hi: int64 (B or 1, Tq). slopes: (Hq,). dropout: (p,
-    key, stream, base).
+    cap(s) = c tanh(s/c). With P the probabilities, rebuilt from the saved logsumexp, and D = rowsum(do * o):
+    dv = P^T do,    dP = do v^T,    dS = P * (dP - D),    dq = scale * dS k,    dk = scale * dS^T q.
+    A query that sees nothing gives 0 and no gradient.
+
+    mask: bool (True = keep) or additive, broadcast to (B, Hq, Tq, Tk); lo, hi: int64 (B or 1, Tq); slopes: (Hq,);
+    dropout: (p, key, stream, base), on the entries of P counted in C order from base.
     """
 
     kinds, cost = "fffm", "compute"

@@ -103,7 +103,7 @@ class Mul(Binary):
 class Div(Binary):
     """y = a / b.    da = dy / b, db = -dy * a / b^2."""
 
-    oracle = "torch.div"
+    kinds, oracle = "ff", "torch.div"
 
     @staticmethod
     def forward(ctx, a, b):
@@ -214,6 +214,12 @@ class Atan2(Binary):
         return da, backend.unary("neg", unbroadcast(backend.binary("mul", q, a), b.shape)) if ctx.needs[1] else None
 
 
+def check_divisor(b: np.ndarray) -> None:
+    """ZeroDivisionError if integers are to be divided by 0, which has no value to stand for it."""
+    if b.dtype.kind != "f" and not b.all():
+        raise ZeroDivisionError("integer division or remainder by zero; convert to a floating dtype to get inf or nan")
+
+
 class Modulo(Binary, abstract=True):
     """y = a - b * k for an integer k.    da = dy, db = -dy * k."""
 
@@ -221,6 +227,7 @@ class Modulo(Binary, abstract=True):
 
     @staticmethod
     def forward(ctx, a, b):
+        check_divisor(b)
         ctx.save(a, b)
         return backend.binary(ctx.op.kernel, a, b)
 
@@ -255,6 +262,11 @@ class FloorDivide(Binary):
     """y = floor(a / b). No gradient, as in PyTorch."""
 
     differentiable, oracle = False, "torch.floor_divide"
+
+    @staticmethod
+    def forward(ctx, a, b):
+        check_divisor(b)
+        return backend.binary("floor_divide", a, b)
 
 
 class Comparison(Binary, abstract=True):

@@ -1,4 +1,4 @@
-"""Cross-entropy between logits and class numbers, fused so that probabilities are never stored.
+"""Cross-entropy: of logits and class numbers, fused so that probabilities are never stored, and of probabilities.
 
 Legend: logits (N, C); targets (N,) integers; weight (C,) of the logits' dtype, a constant, or None; loss (N,), one
 number a row (reduction="none" in PyTorch).
@@ -79,3 +79,60 @@ class CrossEntropy(Op):
         z, t, ok = draw.array((2, 3)), draw.ints((2,), 0, 3), {"ignore_index": -100, "label_smoothing": 0.0}
         bad = [Sample(a, ok) for a in ((z, t + 3), (z, t - 4), (z[0], t), (z, t[:1]), (z, z[0]))]
         return [*bad, Sample((z, t), ok | {"label_smoothing": 1.5}), Sample((z, t), ok | {"weight": draw.array((2,))})]
+
+
+class BinaryCrossEntropy(Op):
+    """loss = -(t ln x + (1 - t) ln(1 - x)), logarithms at least -100.    dx = g (x - t) / max(x (1 - x), 1e-12).
+
+    dt = g (ln(1 - x) - ln x). x probabilities, t targets, g = dloss, all of one shape; the bounds are PyTorch's.
+    """
+
+    kinds = "ff"
+
+    @staticmethod
+    def oracle(torch, x, t):
+        return torch.nn.functional.binary_cross_entropy(x, t, reduction="none")
+
+    @staticmethod
+    def shape(x, t):
+        if x != t:
+            raise shape_error(
+                "BinaryCrossEntropy", "input and target must have one shape", input=(x, "..."), target=(t, "...")
+            )
+        return x
+
+    @staticmethod
+    def logs(x):
+        floor, one = np.asarray(-100, x.dtype), np.ones((), x.dtype)
+        both = x, backend.binary("sub", one, x)
+        return [backend.binary("maximum", backend.unary("log", v), floor) for v in both]
+
+    @staticmethod
+    def forward(ctx, x, t):
+        ctx.save(x, t)
+        ln, ln_rest = BinaryCrossEntropy.logs(x)
+        rest = backend.binary("sub", np.ones((), t.dtype), t)
+        total = backend.binary("add", backend.binary("mul", t, ln), backend.binary("mul", rest, ln_rest))
+        return backend.unary("neg", total)
+
+    @staticmethod
+    def backward(ctx, g):
+        x, t = ctx.saved
+        dx = dt = None
+        if ctx.needs[0]:
+            slope = backend.binary("mul", x, backend.binary("sub", np.ones((), x.dtype), x))
+            slope = backend.binary("maximum", slope, np.asarray(1e-12, x.dtype))
+            dx = backend.binary("mul", g, backend.binary("div", backend.binary("sub", x, t), slope))
+        if ctx.needs[1]:
+            ln, ln_rest = BinaryCrossEntropy.logs(x)
+            dt = backend.binary("mul", g, backend.binary("sub", ln_rest, ln))
+        return dx, dt
+
+    @staticmethod
+    def samples(draw: Draw) -> Sample:
+        shape = draw.shape()
+        return Sample((draw.array(shape, 0.1, 0.9), draw.array(shape, 0.0, 1.0)))
+
+    @staticmethod
+    def errors(draw: Draw) -> list[Sample]:
+        return [Sample((draw.array((2,), 0.1, 0.9), draw.array((3,), 0.1, 0.9)))]

@@ -128,9 +128,10 @@ class Prod(Reduction):
 
     @classmethod
     def samples(cls, draw: Draw) -> Sample:
-        sample = super().samples(draw)
-        x = sample.args[0]
-        return Sample((np.where(np.abs(x) < 0.3, 0, x).astype(x.dtype),), sample.attrs)  # with zeros among them
+        x = draw.distinct(draw.shape(max_dims=2, max_side=4))  # few factors: their product keeps a moderate slope
+        dims = [None, *range(-x.ndim, x.ndim)]
+        x = np.where(np.abs(x) < 0.3, 0, x).astype(x.dtype)
+        return Sample((x,), {"dim": draw.choice(dims), "keepdim": draw.choice([False, True])})
 
 
 class Extreme(Reduction, abstract=True):

@@ -38,50 +38,39 @@ class Rowwise(Op, abstract=True):
         return [Sample((draw.array((2, 3)),), {"dim": 2}), Sample((draw.ints((2,), 0, 3),), {"dim": 0})]
 
 
-class Softmax(Rowwise):
+class Normalized(Rowwise, abstract=True):
+    """Softmax and its logarithm: the backend's functions of the class's name, whose gradients need the output alone."""
+
+    @staticmethod
+    def forward(ctx, x, *, dim):
+        y = _swapped(getattr(backend, ctx.op.kernel)(_swapped(x, dim)), dim, x.ndim)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx, dy):
+        (y,), dim = ctx.saved, ctx.attrs["dim"]
+        grad = getattr(backend, ctx.op.kernel + "_grad")
+        return _swapped(grad(_swapped(dy, dim), _swapped(y, dim)), dim, y.ndim)
+
+
+def _swapped(x: np.ndarray, dim: int, ndim: int | None = None) -> np.ndarray:
+    """Axis `dim` exchanged with the last; an array without axes gets one, and loses it on the way back (ndim = 0)."""
+    if ndim == 0:
+        return x.reshape(())
+    return x.swapaxes(dim, -1) if x.ndim else x.reshape(1)
+
+
+class Softmax(Normalized):
     """y = e^(x - max) / sum e^(x - max) along dim.    dx = y * (dy - sum(dy * y))."""
 
-    oracle = "torch.softmax"
-
-    @staticmethod
-    def forward(ctx, x, *, dim):
-        if x.ndim == 0:
-            y = backend.full((), 1, x.dtype)
-        else:
-            y = backend.softmax(x.swapaxes(dim, -1)).swapaxes(dim, -1)
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, dy):
-        (y,) = ctx.saved
-        dim = ctx.attrs["dim"]
-        if y.ndim == 0:
-            return backend.full((), 0, dy.dtype)
-        return backend.softmax_grad(dy.swapaxes(dim, -1), y.swapaxes(dim, -1)).swapaxes(dim, -1)
+    kernel, oracle = "softmax", "torch.softmax"
 
 
-class LogSoftmax(Rowwise):
+class LogSoftmax(Normalized):
     """y = x - max - ln sum e^(x - max) along dim.    dx = dy - e^y * sum(dy)."""
 
-    oracle = "torch.log_softmax"
-
-    @staticmethod
-    def forward(ctx, x, *, dim):
-        if x.ndim == 0:
-            y = backend.full((), 0, x.dtype)
-        else:
-            y = backend.log_softmax(x.swapaxes(dim, -1)).swapaxes(dim, -1)
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx, dy):
-        (y,) = ctx.saved
-        dim = ctx.attrs["dim"]
-        if y.ndim == 0:
-            return backend.full((), 0, dy.dtype)
-        return backend.log_softmax_grad(dy.swapaxes(dim, -1), y.swapaxes(dim, -1)).swapaxes(dim, -1)
+    kernel, oracle = "log_softmax", "torch.log_softmax"
 
 
 class Logsumexp(Rowwise):

@@ -366,9 +366,7 @@ class Diagonal(Movement):
     @staticmethod
     def backward(ctx, dy):
         dx = backend.full(ctx.x_shape, 0, dy.dtype)
-        view = np.diagonal(
-            dx, **{{"offset": "offset", "dim1": "axis1", "dim2": "axis2"}[k]: v for k, v in ctx.attrs.items()}
-        )
+        view = np.diagonal(dx, ctx.attrs["offset"], ctx.attrs["dim1"], ctx.attrs["dim2"])
         view.flags.writeable = True  # NumPy hands the diagonal out read-only; dx is ours
         backend.assign(view, dy)
         return dx

@@ -1,7 +1,7 @@
 """Checkpoints: a directory with a manifest, weights as safetensors, the tokenizer, and the resolved
 configuration.
 
-    manifest.json               what is in it; the only name that is ever replaced
+    manifest.json               what is in it
     model-<hash>.safetensors    weights by parameter name; tied parameters once
     tokenizer-<hash>.json       the tokenizer
     config.toml                 the run's configuration, for people (the manifest holds it too)
@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,7 @@ from ..tokenizers.base import Tokenizer
 FORMAT = "tinyllm checkpoint"
 VERSION = 1
 MANIFEST = "manifest.json"
+_OURS = re.compile(r"model-[0-9a-f]{16}\.safetensors|tokenizer-[0-9a-f]{16}\.json")
 MANIFEST_LIMIT = 16 << 20
 
 
@@ -101,7 +103,7 @@ def save(
     }
     _io.write_atomic(os.path.join(directory, MANIFEST), json.dumps(manifest, indent=1, allow_nan=False) + "\n")
     for name in os.listdir(directory):
-        if name.startswith(("model-", "tokenizer-")) and name not in manifest["files"]:  # type: ignore[operator]
+        if _OURS.fullmatch(name) and name not in manifest["files"]:  # type: ignore[operator]
             _io.remove(os.path.join(directory, name))
 
 

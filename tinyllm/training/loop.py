@@ -26,6 +26,7 @@ from ..data import WindowSampler, windows
 from ..data.sampler import Tokens
 from ..nn import Module
 from ..optim import AdamW, clip_scale, weight_decay_groups
+from ..optim.lr_scheduler import warmup_cosine
 from .log import resident_bytes
 
 IGNORE = -100
@@ -39,11 +40,6 @@ class Runtime:
 
     rank = 0
     world_size = 1
-
-    @property
-    def is_writer(self) -> bool:
-        """Whether this process writes logs and checkpoints."""
-        return self.rank == 0
 
     def total(self, value: float) -> float:
         """The sum of `value` over all processes."""
@@ -59,15 +55,8 @@ class Runtime:
 
 
 def learning_rate(step: int, steps: int, config: OptimizerConfig) -> float:
-    """Linear warmup, then cosine decay to min_lr, for step 0 .. steps - 1 (nanoGPT's get_lr, lr_decay_iters =
-    steps).
-    """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / (config.warmup_steps + 1)
-    if step >= steps:
-        return config.min_lr
-    ratio = (step - config.warmup_steps) / (steps - config.warmup_steps)
-    return config.min_lr + 0.5 * (1 + math.cos(math.pi * ratio)) * (config.learning_rate - config.min_lr)
+    """Linear warmup, then cosine decay to min_lr, for step 0 .. steps - 1 (nanoGPT's lr_decay_iters is `steps`)."""
+    return warmup_cosine(step, config.learning_rate, config.warmup_steps, steps, config.min_lr)
 
 
 def make_optimizer(model: Module, config: OptimizerConfig) -> AdamW:
@@ -82,9 +71,14 @@ def summed_loss(model: Module, inputs: np.ndarray, targets: np.ndarray) -> Tenso
     return loss
 
 
-def accumulate(model: Module, micro_batches: Sequence[MicroBatch], runtime: Runtime) -> tuple[float, int]:
-    """Add the gradient of the mean loss over all tokens of the step to `.grad`; return that loss and the
-    number of tokens.
+def accumulate(
+    model: Module, micro_batches: Sequence[MicroBatch], runtime: Runtime, step: int = 0, first_row: int = 0
+) -> tuple[float, int]:
+    """Add the gradient of the mean loss over all tokens of the step to `.grad`; return that loss and the number of
+    tokens.
+
+    The micro-batches are rows `first_row` on of the step's whole batch, and random streams are those of `step`: a
+    micro-batch sees its part of the dropout masks of the whole.
     """
     tokens = int(runtime.total(sum(int((targets != IGNORE).sum()) for _, targets in micro_batches)))
     if tokens == 0:
@@ -92,10 +86,13 @@ def accumulate(model: Module, micro_batches: Sequence[MicroBatch], runtime: Runt
     loss = 0.0
     for i, (inputs, targets) in enumerate(micro_batches):
         last = i == len(micro_batches) - 1
+        random.set_step(step, first_row)
+        first_row += len(inputs)
         with contextlib.nullcontext() if last else runtime.no_sync():
             part = summed_loss(model, inputs, targets) / tokens
             part.backward()
         loss += part.item()
+    random.set_step(step)  # whatever is drawn next is no micro-batch
     return runtime.total(loss), tokens
 
 
@@ -153,13 +150,15 @@ class Trainer:
         """Targets trained on so far."""
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
+    @property
+    def first_row(self) -> int:
+        """The number, in the step's whole batch, of the first window that this process takes."""
+        return self.runtime.rank * self.training.accumulation * self.training.batch_size
+
     def micro_batches(self) -> list[MicroBatch]:
-        """This process's share of the step's windows: global window numbers, cut by process and then by
-        micro-batch.
-        """
-        size, each = self.training.batch_size, self.training.accumulation
-        first = self.runtime.rank * each * size
-        return [self.sampler.next_batch(first + i * size, size) for i in range(each)]
+        """This process's share of the step's windows, cut into micro-batches."""
+        size = self.training.batch_size
+        return [self.sampler.next_batch(self.first_row + i * size, size) for i in range(self.training.accumulation)]
 
     def train_step(self) -> dict[str, Any]:
         """One optimizer step. Returns loss (nats per token), gradient norm before clipping, learning rate,
@@ -167,13 +166,13 @@ class Trainer:
 
         Raises FloatingPointError before the weights are touched if the loss or the gradient is not finite.
         """
-        # Step 0 of the random streams is for initial weights; training step n draws from n + 1.
-        random.set_step(self.step + 1)
         lr = learning_rate(self.step, self.training.steps, self.schedule)
-        loss, tokens = accumulate(self.model, self.micro_batches(), self.runtime)
+        # Step 0 of the random streams is for initial weights; training step n draws from n + 1.
+        loss, tokens = accumulate(self.model, self.micro_batches(), self.runtime, self.step + 1, self.first_row)
         gradients = [p.grad.array for p in self.parameters if p.grad is not None]
         norm = self.runtime.gradient_norm(gradients)
         if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.optimizer.zero_grad()
             raise FloatingPointError(
                 f"step {self.step + 1}: loss {loss}, gradient norm {norm}; the weights are still those of "
                 f"step {self.step}. A smaller learning rate or more warmup usually helps (now {lr:.2e})"

@@ -19,7 +19,7 @@ from ..tokenizers import BPETokenizer, CharTokenizer
 from ..tokenizers.base import Tokenizer
 from . import checkpoint, plot
 from .log import Progress, RunLog, read_log
-from .loop import Runtime, Trainer
+from .loop import Trainer
 
 
 @dataclass
@@ -75,7 +75,7 @@ def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
     )
 
 
-def train(config: Config, *, quiet: bool = False, runtime: Runtime | None = None) -> Result:
+def train(config: Config, *, quiet: bool = False) -> Result:
     """Train by a configuration; what it leaves lies in `config.training.out`. `quiet` prints nothing."""
     began = time.perf_counter()
     out = config.training.out
@@ -112,7 +112,7 @@ def train(config: Config, *, quiet: bool = False, runtime: Runtime | None = None
             progress.update(values)
 
         trainer = Trainer(
-            model, sampler, val_tokens, config.optimizer, config.training, runtime=runtime,
+            model, sampler, val_tokens, config.optimizer, config.training,
             bytes_per_token=val_tokens.text_bytes / len(val_tokens), on_record=record, on_evaluation=keep,
         )  # fmt: skip
         try:

@@ -47,16 +47,12 @@ def attention(
 
     merging heads is a view.
     """
-    o, lse = _attention(
-        q, k, v, scale=scale, lo=lo, hi=hi, mask=mask, softcap=softcap, slopes=slopes, dropout=dropout
-    )
+    o, lse = _attention(q, k, v, scale=scale, lo=lo, hi=hi, mask=mask, softcap=softcap, slopes=slopes, dropout=dropout)
     return np.ascontiguousarray(o.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3), lse
 
 
 @exact
-def _attention(
-    q: Array, k: Array, v: Array, *, dropout: Dropout | None, **score: object
-) -> tuple[Array, Array]:
+def _attention(q: Array, k: Array, v: Array, *, dropout: Dropout | None, **score: object) -> tuple[Array, Array]:
     s, _ = _scores(q, k, **score)  # type: ignore[arg-type]
     top = np.max(s, axis=-1, keepdims=True, initial=-np.inf)
     top = np.where(np.isneginf(top), 0.0, top)  # nothing visible: exp(-inf - 0) = 0, not NaN
@@ -67,7 +63,6 @@ def _attention(
     return o, (np.log(total) + top)[..., 0]
 
 
-@exact
 @exact
 def attention_grad(
     do: Array,
@@ -143,7 +138,8 @@ def _kept(shape: tuple[int, ...], dropout: Dropout | None) -> Array | float:
     if dropout is None or dropout[0] == 0.0:
         return 1.0
     p, key, stream, base = dropout
-    return (uniform(shape, np.float64, key, stream, base) >= p) / np.float64(1.0 - p)
+    kept = uniform(shape, np.float64, key, stream, base) >= p
+    return kept / np.float64(1.0 - p) if p < 1.0 else np.zeros(shape)
 
 
 def _per_query_head(kv: Array, q: Array) -> Array:

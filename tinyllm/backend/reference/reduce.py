@@ -96,9 +96,7 @@ def gather_grad(dy: Array, axis: int, index: Array, n: int) -> Array:
     return dx
 
 
-def matmul(
-    a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False
-) -> Array:
+def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False) -> Array:
     """(..., M, K) @ (..., K, N) + bias (N,), batch axes broadcast: (..., M, N). With accumulate, out += that.
 
     else out = that.

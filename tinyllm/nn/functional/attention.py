@@ -106,7 +106,8 @@ def attend(
     drawn = None
     if dropout_p > 0.0:
         draw = default_generator.next(stream)
-        drawn = (dropout_p, draw.key, draw.stream, 0)
+        before = default_generator.first_row * q.shape[1] * q.shape[2] * k.shape[2]  # probabilities of earlier rows
+        drawn = (dropout_p, draw.key, draw.stream, before)
     scale = 1.0 / math.sqrt(q.shape[-1]) if scale is None else float(scale)
     return apply(
         ops.Attention,

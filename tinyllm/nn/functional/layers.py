@@ -199,7 +199,8 @@ def layer_norm(
     2016).
     """
     x, w, b = _flat_rows("layer_norm", input, normalized_shape, weight=weight, bias=bias)
-    return apply(ops.LayerNorm, x, w, b, eps=eps).reshape(input.shape)
+    y = apply(ops.LayerNorm, x, w, b, eps=eps)
+    return y if x is input else y.reshape(input.shape)
 
 
 def rms_norm(
@@ -213,7 +214,8 @@ def rms_norm(
     """
     x, w = _flat_rows("rms_norm", input, normalized_shape, weight=weight)
     eps = float(np.finfo(x.dtype).eps) if eps is None else eps
-    return apply(ops.RmsNorm, x, w, eps=eps).reshape(input.shape)
+    y = apply(ops.RmsNorm, x, w, eps=eps)
+    return y if x is input else y.reshape(input.shape)
 
 
 def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
@@ -242,7 +244,8 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, *, stream: str
     if not training or p == 0.0:
         return input
     draw = default_generator.next(stream)
-    return apply(ops.Dropout, input, p=p, key=draw.key, stream=draw.stream, base=0)
+    base = default_generator.first_row * math.prod(input.shape[1:])  # elements of earlier rows of the whole batch
+    return apply(ops.Dropout, input, p=p, key=draw.key, stream=draw.stream, base=base)
 
 
 def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None) -> Tensor:

@@ -48,7 +48,7 @@ def _rows(name: str, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         raise DtypeError(f"{name}: expected target of an integer dtype (class indices), got {target.dtype}")
     classes = input.shape[0] if input.ndim == 1 else input.shape[1]
     rows = input if input.ndim < 3 else input.movedim(1, -1)
-    return rows.reshape(-1 if classes else target.size(), classes), target.reshape(-1)
+    return rows.reshape(-1 if classes else target.numel(), classes), target.reshape(-1)
 
 
 def _check_weight(name: str, weight: Tensor | None, classes: int) -> None:
@@ -204,7 +204,7 @@ def binary_cross_entropy(
             "binary_cross_entropy: all elements of input should be between 0 and 1; "
             "for logits use binary_cross_entropy_with_logits"
         )
-    loss = -(target * input.log().clamp(min=-100.0) + (1 - target) * (1 - input).log().clamp(min=-100.0))
+    loss = apply(ops.BinaryCrossEntropy, input, target)
     return _reduce(loss if weight is None else loss * weight, reduction)
 
 
