@@ -537,6 +537,15 @@ def test_variants_of_reductions():
     assert tensor([1, 2]).mean(dtype=np.float64).item() == 1.5
 
 
+def test_shape_functions_without_a_dim_and_with_several():
+    a = np.arange(6.0).reshape(2, 3)
+    t = tensor(a)
+    same(t.roll(2), np.roll(a, 2))
+    same(t.roll((1, 2), (0, 1)), np.roll(a, (1, 2), (0, 1)))
+    same(t.repeat_interleave(2), np.repeat(a, 2))
+    assert tensor([3, -3]).floor().tolist() == [3, -3] and tensor([3]).round().dtype == tinyllm.int64
+
+
 def test_comparing_tensors():
     a = tensor([1.0, math.nan])
     assert a.isclose(a + 1e-7, equal_nan=True).tolist() == [True, True] and not a.allclose(a) and not a.equal(a)

@@ -11,6 +11,7 @@ from .. import ops
 from ..autograd import Variable, apply
 from ..errors import DtypeError
 from ..op import Op
+from ..ops.unary import Step
 from .promote import as_dtype, floating, pair, result_type
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ __all__ = [
 
 def _unary(op: type[Op]) -> Callable[[Tensor], Tensor]:
     def function(input: Tensor) -> Tensor:
+        if issubclass(op, Step) and not _is_float(input):
+            return input.clone()  # integers are rounded already
         return apply(op, floating(input) if op.kinds == "f" else input)
 
     function.__name__ = function.__qualname__ = op.kernel  # type: ignore[attr-defined]

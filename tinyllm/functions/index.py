@@ -194,7 +194,9 @@ def nonzero(input: Tensor) -> Tensor:
     return Variable.tensor_class(np.argwhere(input.array))  # type: ignore[return-value]
 
 
-def repeat_interleave(input: Tensor, repeats: int, dim: int) -> Tensor:
-    """Each element repeated along `dim`."""
+def repeat_interleave(input: Tensor, repeats: int, dim: int | None = None) -> Tensor:
+    """Each element repeated along `dim`, or in the flattened input."""
+    if dim is None:
+        input, dim = reshape(input, (-1,)), 0
     ids = Variable.tensor_class(np.repeat(np.arange(input.array.shape[dim]), repeats))
     return index_select(input, dim, ids)  # type: ignore[arg-type]

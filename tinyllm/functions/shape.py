@@ -200,8 +200,14 @@ def flip(input: Tensor, *dims: Any) -> Tensor:
     return apply(ops.Flip, input, dims=sizes_of(dims))
 
 
-def roll(input: Tensor, shifts: int, dims: int) -> Tensor:
-    """Elements moved along an axis, the last ones coming first."""
+def roll(input: Tensor, shifts: int | Sequence[int], dims: Dims = None) -> Tensor:
+    """Elements moved along one axis or several, the last ones coming first; without dims, in the flattened input."""
+    if dims is None:
+        return reshape(roll(flatten(input), shifts, 0), input.array.shape)
+    if not isinstance(dims, int) or not isinstance(shifts, int):
+        for shift, dim in zip(shifts, dims, strict=True):  # type: ignore[arg-type]
+            input = roll(input, shift, dim)
+        return input
     n = input.array.shape[axis_index("roll", dims, input.array.ndim)]
     k = shifts % n if n else 0
     return cat(split(input, [n - k, k], dims)[::-1], dims)
