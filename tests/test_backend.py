@@ -104,7 +104,11 @@ def binary(d: Draw) -> Call:
         a, b = np.rint(a), np.rint(b)
     if name in ("fmod", "remainder", "floor_divide") and d.flag():
         a = -a
-    return Call((name, a, b), length=8)
+    kwargs = {}
+    if d.flag():
+        out = d.fresh(*np.broadcast_shapes(a.shape, b.shape))
+        kwargs["out"] = out.astype(reference.binary(name, a, b).dtype)
+    return Call((name, a, b), kwargs, writes=("out",) if kwargs else (), length=8, gaps=d.flag())
 
 
 def where(d: Draw) -> Call:
@@ -472,6 +476,35 @@ def test_nan_goes_where_the_reference_sends_it(
     call.args = (*call.args[:place], spoiled, *call.args[place + 1 :])
     for mine, theirs in zip(run(cpu, name, call), run(reference, name, call), strict=True):
         np.testing.assert_array_equal(mine != mine, theirs != theirs)
+
+
+WRITERS = [
+    name
+    for name in CASES
+    if name.endswith("_") or name == "assign" or "out" in inspect.signature(getattr(cpu, name)).parameters
+]
+
+
+@pytest.mark.parametrize("module", [cpu, reference])
+@pytest.mark.parametrize("name", WRITERS)
+@examples(20)
+@given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]))
+def test_what_is_read_only_is_not_written(name: str, module: Any, data: st.DataObject, dtype: str) -> None:
+    call = CASES[name](Draw(data, dtype))
+    arguments: dict[int | str, Any] = {**dict(enumerate(call.args)), **call.kwargs}
+    places = [place for place in call.writes if arguments[place] is not None]
+    if not places:
+        return
+    for place in places:
+        arguments[place] = with_gaps(arguments[place]) if call.gaps else arguments[place].copy()
+    sealed = arguments[data.draw(st.sampled_from(places))]
+    sealed.flags.writeable = False
+    before = [x.tobytes() for x in arrays_in(list(arguments.values()))]
+    args, kwargs = [arguments.pop(i) for i in range(len(call.args))], arguments
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(module, name)(*args, **kwargs)
+    if module is cpu:
+        assert [x.tobytes() for x in arrays_in([*args, *kwargs.values()])] == before
 
 
 ROW_BY_ROW: dict[str, Callable[[Array], Any]] = {

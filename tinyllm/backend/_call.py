@@ -64,6 +64,13 @@ def dense(x: Array) -> Array:
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
 
 
+def writable(x: Array) -> Array:
+    """x itself. Raises ValueError if it is read-only, as mapped files and expanded views are: C would write anyway."""
+    if not x.flags.writeable:
+        raise ValueError(f"the array of shape {x.shape} to write to is read-only; clone it first")
+    return x
+
+
 def strides(x: Array) -> tuple[int, ...]:
     """Strides in elements."""
     size = x.itemsize

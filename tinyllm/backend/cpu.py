@@ -327,7 +327,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = No
     batch = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else _broadcast(a.shape[:-2], b.shape[:-2])
     if out is None:
         out, accumulate = empty((*batch, m, n), a.dtype), False
-    elif n > 1 and writable(out).strides[-1] != out.itemsize:
+    elif writable(out).strides[-1] != out.itemsize and n > 1:
         result = matmul(a, b, bias)
         out[...] = binary("add", out, result) if accumulate else result
         return out

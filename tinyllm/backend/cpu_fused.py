@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyllm.backend._call import Array, check, dense, ffi, kernels, ptr, strides
+from tinyllm.backend._call import Array, check, dense, ffi, kernels, ptr, strides, writable
 from tinyllm.backend.memory import empty
 
 __all__ = [
@@ -318,6 +318,9 @@ def dropout(x: Array, p: float, key: Key, stream: int, base: int = 0) -> Array:
 
 def _in_place(function: Any, arrays: list[Array | None], *settings: Any) -> None:
     """Run an optimizer kernel on (p, g, state...); states and parameters that are views are copied there and back."""
+    for x in (arrays[0], *arrays[2:]):
+        if x is not None:
+            writable(x)
     packed = [_opt(x) for x in arrays]
     parameter = packed[0]
     assert parameter is not None
