@@ -33,6 +33,8 @@ class Tensor(Variable):
     """
 
     def __init__(self, array: np.ndarray, requires_grad: _bool = False):
+        if isinstance(array, np.generic):  # what NumPy makes of an array without axes
+            array = np.asarray(array)
         if not isinstance(array, np.ndarray) or not is_known(array.dtype):
             came = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"Tensor wraps a NumPy array of a known dtype, got {came}; use tinyllm.tensor(data)")
