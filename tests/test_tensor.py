@@ -570,6 +570,13 @@ def test_small_conveniences():
         tinyllm.from_numpy(fields["a"])
 
 
+def test_from_numpy_refuses_what_cannot_be_written():
+    for readonly in np.broadcast_to(np.float32(1), 3), np.frombuffer(bytes(8), np.float32):
+        with pytest.raises(ValueError, match="read-only; copy it first"):
+            tinyllm.from_numpy(readonly)
+        assert tinyllm.tensor(readonly).add_(1).tolist() == (readonly + 1).tolist()
+
+
 def test_a_row_offset_gives_the_part_of_the_whole_mask():
     from tinyllm.nn import functional as F
 

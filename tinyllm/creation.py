@@ -35,8 +35,12 @@ __all__ = [
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    """A tensor over the memory of an array."""
+    """A tensor over the memory of an array: writing to one writes to the other. ValueError if it is read-only."""
     as_dtype(array.dtype)
+    if not array.flags.writeable:
+        raise ValueError(
+            f"from_numpy: the array of shape {array.shape} is read-only; copy it first: tinyllm.tensor(array)"
+        )
     if not array.flags.aligned or any(s % array.itemsize for s in array.strides):
         raise ValueError(
             f"from_numpy: strides {array.strides} are no multiples of {array.itemsize} bytes; copy the array first"
