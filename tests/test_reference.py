@@ -33,9 +33,7 @@ KNOWN_ANSWERS = [
 
 
 @pytest.mark.parametrize(("counter", "key", "expected"), KNOWN_ANSWERS)
-def test_philox_known_answers(
-    counter: tuple[int, ...], key: tuple[int, int], expected: tuple[int, ...]
-) -> None:
+def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], expected: tuple[int, ...]) -> None:
     c0, c1, c2, c3 = (np.array([word], np.uint64) for word in counter)
     assert tuple(int(word[0]) for word in philox((c0, c1, c2, c3), key)) == expected
     block, stream = counter[0] | counter[1] << 32, counter[2] | counter[3] << 32
@@ -260,9 +258,7 @@ def test_a_query_that_sees_nothing_has_zero_gradients() -> None:
     q, mask = normal(1, 1, 2, 3), np.array([[0.0, 0.0], [-np.inf, -np.inf]])
     o, lse = reference.attention(q, q, q, scale=1.0, mask=mask)
     assert not o[0, 0, 1].any() and lse[0, 0, 1] == -np.inf
-    dq, dk, dv, dmask = reference.attention_grad(
-        np.ones_like(q), q, q, q, o, lse, scale=1.0, mask=mask, want_mask=True
-    )
+    dq, dk, dv, dmask = reference.attention_grad(np.ones_like(q), q, q, q, o, lse, scale=1.0, mask=mask, want_mask=True)
     assert not dq[0, 0, 1].any() and dmask is not None and not dmask[1].any()
     assert all(np.isfinite(array).all() for array in (dq, dk, dv, dmask))
 
