@@ -201,8 +201,12 @@ def test_blocks_do_not_overlap(sizes):
 
 
 def test_a_request_that_cannot_be_met():
-    with pytest.raises(MemoryError):
-        memory.empty((2**50,), np.float64)
+    for shape in (2**44,), (2**32, 2**32), (3, 2**100):
+        with pytest.raises(MemoryError, match=r"no memory for an array of shape \(.*\) and dtype float64, [\d,]+ bytes"):
+            memory.empty(shape, np.float64)
+    for shape in (-1,), (-9000, 9), (-9000, -9), (3, 2**40, -(2**40)):
+        with pytest.raises(ValueError, match="negative"):
+            memory.empty(shape, np.float64)
 
 
 def test_workspace_is_returned():

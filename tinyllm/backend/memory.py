@@ -21,19 +21,27 @@ else:
     _BYTES = ffi.typeof("char[]")
 
 SMALL = 16384  # bytes; below it the three Python objects of a block cost more than its pages
+MOST = 1 << 46  # bytes; what a 64-bit process can address, and far from where sizes overflow
 
 
 def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     """A C-contiguous array with undefined contents: 64-byte aligned from `SMALL` bytes up.
 
-    Raises MemoryError when the system has no more.
+    Raises ValueError for a negative size, MemoryError when the system has no more.
     """
     if not isinstance(dtype, np.dtype):
         dtype = np.dtype(dtype)
     nbytes = math.prod(shape) * dtype.itemsize
-    if nbytes < SMALL or lib is None:
+    if nbytes < SMALL:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, ffi.buffer(_allocate(_BYTES, nbytes)))
+    if min(shape) < 0:
+        raise ValueError(f"sizes must not be negative, got the shape {shape}")
+    try:
+        if nbytes <= MOST:
+            return np.ndarray(shape, dtype, ffi.buffer(_allocate(_BYTES, nbytes))) if lib else np.empty(shape, dtype)
+    except MemoryError:
+        pass
+    raise MemoryError(f"no memory for an array of shape {shape} and dtype {dtype}, {nbytes:,} bytes")
 
 
 def live_bytes() -> int:
