@@ -41,13 +41,24 @@ class _Use:
 
 
 @functools.cache
+def why_not_compiled() -> str:
+    """Why the C kernels cannot run and what to do about it, as half a sentence; "" where they can."""
+    library = "tinyllm.backend._kernels"
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == library:
+            return (
+                "the C kernels of tinyllm are not built: install a C compiler and reinstall with `pip install -v .` "
+                "to see why"
+            )
+        return f"the C kernels of tinyllm are built but cannot be loaded ({error}): reinstall tinyllm on this machine"
+    return ""
+
+
 def compiled() -> bool:
     """Whether the C kernels were built and can be loaded."""
-    try:
-        importlib.import_module("tinyllm.backend._kernels")
-    except ImportError:
-        return False
-    return True
+    return not why_not_compiled()
 
 
 def current() -> str:
@@ -78,7 +89,7 @@ def available_isas() -> tuple[str, ...]:
 def use_isa(name: str) -> None:
     """Switch the C kernels to instruction set `name`. Raises ConfigError where this machine lacks it."""
     if not compiled():
-        raise ConfigError(_NOT_BUILT)
+        raise ConfigError(why_not_compiled())
     _library().use_isa(name)
 
 
@@ -95,11 +106,6 @@ def set_num_threads(n: int) -> None:
         _library().lib.tl_set_num_threads(n)
 
 
-_NOT_BUILT = (
-    "the C kernels of tinyllm are not built: install a C compiler and reinstall with `pip install -v .` to see why"
-)
-
-
 def _library() -> Any:
     return importlib.import_module("tinyllm.backend._call")
 
@@ -110,7 +116,7 @@ def _default() -> str:
         return chosen
     if compiled():
         return "cpu"
-    warnings.warn(f"{_NOT_BUILT}; running on NumPy, which is many times slower", RuntimeWarning, stacklevel=4)
+    warnings.warn(f"{why_not_compiled()}; running on NumPy, which is many times slower", RuntimeWarning, stacklevel=4)
     return "reference"
 
 
@@ -119,7 +125,7 @@ def _install(name: str) -> None:
     if name not in BACKENDS:
         raise ConfigError(f"backend: expected one of {', '.join(BACKENDS)}, got {name!r}")
     if name == "cpu" and not compiled():
-        raise ConfigError(f"backend 'cpu': {_NOT_BUILT}")
+        raise ConfigError(f"backend 'cpu': {why_not_compiled()}")
     module = importlib.import_module(f"tinyllm.backend.{name}")
     globals().update({function: getattr(module, function) for function in module.__all__})
     _current = name
