@@ -96,6 +96,11 @@ def test_split_of_gpt2(name, text, pieces):
     assert [piece.decode() for piece in segment.split(text.encode(), engine=name)] == pieces
 
 
+def test_a_pattern_without_a_scanner_is_refused():
+    with pytest.raises(ValueError, match="scanner for the pattern \"gpt2\" only, not for 'gpt4'"):
+        segment.split(b"a b", "gpt4", engine="c")
+
+
 @fixed
 @given(st.one_of(BYTES, TEXT.map(str.encode)))
 def test_split_is_a_partition_and_engines_agree(data):

@@ -32,6 +32,8 @@ CLASSES = {r"\p{L}": LETTERS, r"\p{N}": (unicode.NUMBER,), r"\s": (unicode.SPACE
 def split(data: bytes, pattern: str = "gpt2", engine: str = "c") -> list[bytes]:
     """The pieces of `data` (UTF-8, or any bytes) in order; `pattern` is a key of PATTERNS."""
     if engine == "c":
+        if pattern != "gpt2":
+            raise ValueError(f'engine "c" has a scanner for the pattern "gpt2" only, not for {pattern!r}; use "python"')
         return core().split(data)
     text = data.decode("utf-8", "surrogateescape")  # an invalid byte becomes one lone surrogate, and back
     return [piece.encode("utf-8", "surrogateescape") for piece in compiled(pattern).findall(text)]
