@@ -125,7 +125,11 @@ def encode_long_piece(symbols: list[int], ranks: Ranks) -> list[int]:
     end = len(symbols)
     after = list(range(1, end + 1))
     before = list(range(-1, end))
-    heap = [(*ranks[pair][:1], i, *ranks[pair][1:]) for i, pair in enumerate(pairwise(symbols)) if pair in ranks]
+    heap = []
+    for i, pair in enumerate(pairwise(symbols)):
+        if pair in ranks:
+            rank, new = ranks[pair]
+            heap.append((rank, i, new))
     heapq.heapify(heap)
     while heap:
         rank, i, new = heapq.heappop(heap)
