@@ -31,13 +31,16 @@ def run(recipe: Config, directory: str) -> dict[str, Any]:
     """One seed in both engines: losses of every step, the final validation loss, seconds of training."""
     ours, theirs = gpt_torch.trainers(recipe, directory)
     ours_losses, theirs_losses, seconds = [], [], [0.0, 0.0]
-    for _ in range(recipe.training.steps):
+    for step in range(1, recipe.training.steps + 1):
         began = time.perf_counter()
         ours_losses.append(ours.train_step()["loss"])
         between = time.perf_counter()
         theirs_losses.append(theirs.train_step())
         seconds[0] += between - began
         seconds[1] += time.perf_counter() - between
+        if step % 200 == 0:
+            losses = f"loss {ours_losses[-1]:.4f}, PyTorch {theirs_losses[-1]:.4f}"
+            print(f"seed {recipe.training.seed}, step {step}: {losses}", file=sys.stderr, flush=True)
     gaps = [abs(a - b) for a, b in zip(ours_losses, theirs_losses, strict=True)]
     return {
         "seed": recipe.training.seed,
@@ -72,7 +75,6 @@ def main() -> int:
     for seed in seeds:
         with tempfile.TemporaryDirectory() as directory:
             results.append(run(config.replace(recipe, training__seed=seed), directory))
-        print(f"seed {seed} done", file=sys.stderr, flush=True)
     show(
         [
             {
