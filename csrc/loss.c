@@ -1,5 +1,5 @@
-/* Cross-entropy, one row a time. logits, dlogits (rows, classes); targets, loss, lse, dloss (rows); weight (classes), may
- * be NULL. With s the smoothing, w the weights, lp = logits - lse:
+/* Cross-entropy, one row a time. logits, dlogits (rows, classes); targets, loss, lse, dloss (rows); weight (classes),
+ * may be NULL. With s the smoothing, w the weights, lp = logits - lse:
  *     loss = -(1 - s) w[t] lp[t] - s/C sum_c w[c] lp[c]
  * and 0 where target == ignore_index, whatever the logits are.
  */
@@ -57,7 +57,8 @@ static void cross_entropy_grad_rows(void *context, int64_t row, int64_t end) {
         }
         T own = job.dloss[row] * (1 - job.smoothing) * (w ? w[target] : 1);
         T spread = job.dloss[row] * job.smoothing / (T)n;
-        V shift = v_splat(job.lse[row]), own_v = v_splat(own), total = v_splat(job.total_weight), part = v_splat(spread);
+        V shift = v_splat(job.lse[row]), own_v = v_splat(own);
+        V total = v_splat(job.total_weight), part = v_splat(spread);
         if (job.smoothing != 0) {
             ROW_EACH(n) {
                 V p = v_exp(LOAD(x) - shift);
@@ -71,8 +72,9 @@ static void cross_entropy_grad_rows(void *context, int64_t row, int64_t end) {
     }
 }
 
-static void FN(cross_entropy_grad)(const T *dloss, const T *logits, const int64_t *targets, const T *lse, const T *weight,
-                                   int64_t ignore_index, double smoothing, T *dlogits, int64_t rows, int64_t classes) {
+static void FN(cross_entropy_grad)(const T *dloss, const T *logits, const int64_t *targets, const T *lse,
+                                   const T *weight, int64_t ignore_index, double smoothing, T *dlogits, int64_t rows,
+                                   int64_t classes) {
     loss_job job = {.logits = logits, .weight = weight, .dloss = dloss, .lse = lse, .targets = targets, .out = dlogits,
                     .classes = classes, .ignore_index = ignore_index, .smoothing = (T)smoothing};
     job.total_weight = weight ? ROW_SUM(classes, LOAD(weight)) : (T)classes;

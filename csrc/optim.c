@@ -17,7 +17,8 @@ INLINE V decayed(const optim_job *job, V g, V p) {
     return job->decay != 0 ? v_fma(v_splat(job->decay), p, d) : d;
 }
 
-/* d = grad_scale g + decay p;  m = beta1 m + rest1 d (m = d on the first step);  p -= lr (m, or d + beta1 m if nesterov). */
+/* d = grad_scale g + decay p;  m = beta1 m + rest1 d (m = d on the first step);  p -= lr (m, or d + beta1 m if
+ * nesterov). */
 static void sgd_range(void *context, int64_t begin, int64_t end) {
     optim_job job = *(optim_job *)context;
     const T *g = job.g + begin;

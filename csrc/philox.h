@@ -1,8 +1,8 @@
 /* Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") on vectors.
  *
- * Element i of a stream is word i % 4 of block i / 4; a block is a pure function of the key (seed, step) and the counter
- * (block low, block high, stream low, stream high). Each 64-bit lane works on one block: the low half holds a word, the
- * upper half is garbage that the 32 x 32 -> 64 multiply does not read.
+ * Element i of a stream is word i % 4 of block i / 4; a block is a pure function of the key (seed, step) and the
+ * counter (block low, block high, stream low, stream high). Each 64-bit lane works on one block: the low half holds a
+ * word, the upper half is garbage that the 32 x 32 -> 64 multiply does not read.
  */
 #ifndef TL_PHILOX_H
 #define TL_PHILOX_H

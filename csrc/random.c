@@ -35,8 +35,8 @@ static void FN(uniform)(T *out, int64_t n, uint32_t seed, uint32_t step, uint64_
     tl_parallel(n, TL_GRAIN, uniform_range, &job);
 }
 
-/* Box-Muller over words (0, 1) and (2, 3) of a block: r = sqrt(-2 log((w0 + 1) / 2^32)), a = 2 pi w1 / 2^32; r cos(a) is
- * the even element, r sin(a) the odd one. In double for both types. */
+/* Box-Muller over words (0, 1) and (2, 3) of a block: r = sqrt(-2 log((w0 + 1) / 2^32)), a = 2 pi w1 / 2^32; r cos(a)
+ * is the even element, r sin(a) the odd one. In double for both types. */
 static void normal_range(void *context, int64_t i, int64_t end) {
     const random_job *job = context;
     uint32_t buffer[RANDOM_CHUNK + 4 + PHILOX_SLACK] __attribute__((aligned(64)));

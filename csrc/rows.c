@@ -135,7 +135,8 @@ static void norm_rows(void *context, int64_t row, int64_t end) {
 
 static void FN(layer_norm)(const T *x, const T *w, const T *b, double eps, T *y, T *mean, T *rstd, int64_t rows,
                            int64_t columns) {
-    row_job job = {.x = x, .w = w, .b = b, .eps = (T)eps, .out = y, .out_mean = mean, .out_rstd = rstd, .columns = columns};
+    row_job job = {.x = x, .w = w, .b = b, .eps = (T)eps, .out = y, .out_mean = mean, .out_rstd = rstd,
+                   .columns = columns};
     tl_parallel(rows, row_grain(columns), norm_rows, &job);
 }
 

@@ -1,19 +1,20 @@
 /* Attention backward with recomputation (Dao et al. 2022, arXiv:2205.14135, algorithm 4): probabilities come again from
  * q, k and lse, tile by tile, and no T x T array exists unless the gradient of an additive mask is asked for.
  *
- *     p = exp(s - lse),   dv += (p r)^T do,   ds = p (r do.v - D),  D = rowsum(do o),   dk += scale ds^T q,  dq += scale ds k
+ *     p = exp(s - lse),   ds = p (r do.v - D),   D = rowsum(do o)
+ *     dv += (p r)^T do,   dk += scale ds^T q,    dq += scale ds k
  *
- * r is dropout's factor, drawn again from its counters. Tiles are TILE_ROWS queries by TILE_KEYS keys. dk and dv of a tile are
- * added over query blocks in order, head after head of a group; dq over key blocks in order. With enough heads one pass
- * gives all three (a thread owns whole key/value heads); with few, one pass over key blocks gives dk and dv and another
- * over query blocks dq. Both add in the same order, so the bits don't depend on the number of threads.
+ * r is dropout's factor, drawn again from its counters. Tiles are TILE_ROWS queries by TILE_KEYS keys. dk and dv of a
+ * tile are added over query blocks in order, head after head of a group; dq over key blocks in order. With enough heads
+ * one pass gives all three (a thread owns whole key/value heads); with few, one pass over key blocks gives dk and dv
+ * and another over query blocks dq. Both add in the same order, so the bits don't depend on the number of threads.
  *
  * q, k, v, dout by strides, last axis contiguous; o, dq (batch, tq, heads, .); dk, dv (batch, tk, kv_heads, .).
  */
 #include "tile.h"
 
 enum { TILE_KEYS = 96 };
-_Static_assert(TILE_KEYS % TILE_PANEL == 0 && TILE_KEYS % TILE_STRIP == 0, "a tile is whole panels by whole strips, either way round");
+_Static_assert(TILE_KEYS % TILE_PANEL == 0 && TILE_KEYS % TILE_STRIP == 0, "a tile is whole panels and whole strips");
 
 typedef struct {
     const tl_attention *call;
@@ -43,7 +44,8 @@ static int backward_alloc(const tl_attention *call, backward_scratch *s) {
     } parts[] = {
         {&s->k_across, s->tk * call->d + W},  {&s->v_across, s->tk * call->dv + W},  {&s->k_along, s->tk * s->d},
         {&s->q_across, s->tq * call->d + W},  {&s->do_across, s->tq * call->dv + W}, {&s->q_along, s->tq * s->d},
-        {&s->do_along, s->tq * s->d_v},       {&s->rowsum, call->tq},                {&s->dk, (s->tk + TILE_KEYS) * s->d},
+        {&s->do_along, s->tq * s->d_v},       {&s->rowsum, call->tq},
+        {&s->dk, (s->tk + TILE_KEYS) * s->d},
         {&s->dv, (s->tk + TILE_KEYS) * s->d_v}, {&s->dq, s->tq * s->d},                {&s->p, TILE_ROWS * TILE_KEYS},
         {&s->ds, TILE_ROWS * TILE_KEYS},
     };
@@ -132,14 +134,15 @@ static int gradient_tile(const backward_job *job, backward_scratch *s, int64_t b
     int64_t width = at_most(TILE_KEYS, round_up(call->tk - key + TILE_STRIP, W)); /* what add_key_gradients reads */
     for (int64_t strip = 0; strip < strips; strip++) {
         int64_t begin = s->begin[strip], end = s->end[strip];
-        const T *q = s->q_across + (first + strip * TILE_STRIP) * call->d, *dout = s->do_across + (first + strip * TILE_STRIP) * call->dv;
+        int64_t row = first + strip * TILE_STRIP;
+        const T *q = s->q_across + row * call->d, *dout = s->do_across + row * call->dv;
         T *p = s->p + strip * TILE_STRIP * TILE_KEYS, *ds = s->ds + strip * TILE_STRIP * TILE_KEYS;
         for (int64_t j = begin; j < end; j += TILE_PANEL) {
             tile_product(call->d, q, TILE_STRIP, 1, s->k_across + (key + j) * call->d, p + j, TILE_KEYS, 0);
             tile_product(call->dv, dout, TILE_STRIP, 1, s->v_across + (key + j) * call->dv, ds + j, TILE_KEYS, 0);
         }
         for (int64_t r = 0; r < TILE_STRIP; r++, p += TILE_KEYS, ds += TILE_KEYS) {
-            int64_t i = first + strip * TILE_STRIP + r, used = i < call->tq ? begin : 0, stop = i < call->tq ? end : 0;
+            int64_t i = row + r, used = i < call->tq ? begin : 0, stop = i < call->tq ? end : 0;
             if (used < stop) gradient_row(job, s, batch, head, i, key + used, stop - used, p + used, ds + used);
             clear(p, 0, used), clear(ds, 0, used);
             clear(p, stop, width), clear(ds, stop, width);
@@ -158,11 +161,13 @@ static void add_key_gradients(const tl_attention *call, backward_scratch *s, int
         int64_t depth = (to - from) * TILE_STRIP, row = from * TILE_STRIP;
         if (depth <= 0) continue;
         for (int64_t c = 0; c < s->d_v; c += TILE_PANEL)
-            tile_product(depth, s->p + row * TILE_KEYS + j, TILE_KEYS, 1, s->do_along + c * s->tq + (first + row) * TILE_PANEL,
-                    s->dv + (key + j) * s->d_v + c, s->d_v, 1);
+            tile_product(depth, s->p + row * TILE_KEYS + j, TILE_KEYS, 1,
+                         s->do_along + c * s->tq + (first + row) * TILE_PANEL,
+                         s->dv + (key + j) * s->d_v + c, s->d_v, 1);
         for (int64_t c = 0; c < s->d; c += TILE_PANEL)
-            tile_product(depth, s->ds + row * TILE_KEYS + j, TILE_KEYS, 1, s->q_along + c * s->tq + (first + row) * TILE_PANEL,
-                    s->dk + (key + j) * s->d + c, s->d, 1);
+            tile_product(depth, s->ds + row * TILE_KEYS + j, TILE_KEYS, 1,
+                         s->q_along + c * s->tq + (first + row) * TILE_PANEL,
+                         s->dk + (key + j) * s->d + c, s->d, 1);
     }
 }
 
@@ -173,16 +178,18 @@ static void add_query_gradients(backward_scratch *s, int64_t first, int64_t key)
         int64_t begin = s->begin[strip], depth = s->end[strip] - begin;
         if (depth <= 0) continue;
         for (int64_t c = 0; c < s->d; c += TILE_PANEL)
-            tile_product(depth, s->ds + strip * TILE_STRIP * TILE_KEYS + begin, 1, TILE_KEYS, s->k_along + c * s->tk + (key + begin) * TILE_PANEL,
-                    s->dq + (first + strip * TILE_STRIP) * s->d + c, s->d, 1);
+            tile_product(depth, s->ds + strip * TILE_STRIP * TILE_KEYS + begin, 1, TILE_KEYS,
+                         s->k_along + c * s->tk + (key + begin) * TILE_PANEL,
+                         s->dq + (first + strip * TILE_STRIP) * s->d + c, s->d, 1);
     }
 }
 
 /* Rows first .. first + rows - 1 of a packed gradient, scaled, into the output (rows apart by `stride`). */
-static void write_rows(T *out, int64_t stride, const T *packed, int64_t padded, int64_t first, int64_t rows, int64_t columns,
-                       T scale) {
+static void write_rows(T *out, int64_t stride, const T *packed, int64_t padded, int64_t first, int64_t rows,
+                       int64_t columns, T scale) {
     V factor = v_splat(scale);
-    for (int64_t i = first; i < first + rows; i++) ROW_EACH(columns) STORE(out + i * stride, LOAD(packed + i * padded) * factor);
+    for (int64_t i = first; i < first + rows; i++)
+        ROW_EACH(columns) STORE(out + i * stride, LOAD(packed + i * padded) * factor);
 }
 
 static void write_dq(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t head, int64_t first) {

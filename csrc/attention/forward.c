@@ -55,7 +55,8 @@ INLINE void online_softmax(const query_row *row, T *scores, int64_t first, int64
     *max = top[0];
 }
 
-static void forward_block(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head, int64_t first) {
+static void forward_block(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head,
+                          int64_t first) {
     const tl_attention *call = job->call;
     int64_t rows = at_most(TILE_ROWS, call->tq - first), strips = round_up(rows, TILE_STRIP) / TILE_STRIP, d = call->d;
     const T *q = job->q + batch * call->q_strides[0] + head * call->q_strides[1] + first * call->q_strides[2];
@@ -75,7 +76,8 @@ static void forward_block(const forward_job *job, const forward_scratch *s, int6
             int64_t begin = at_least(lo[strip], block), end = at_most(hi[strip], block + FORWARD_KEYS), n = end - begin;
             if (n <= 0) continue;
             for (int64_t j = 0; j < n; j += TILE_PANEL)
-                tile_product(d, s->q + strip * TILE_STRIP * d, TILE_STRIP, 1, s->k + (begin + j) * d, s->scores + j, FORWARD_KEYS, 0);
+                tile_product(d, s->q + strip * TILE_STRIP * d, TILE_STRIP, 1, s->k + (begin + j) * d, s->scores + j,
+                             FORWARD_KEYS, 0);
             T *sums = s->sums + strip * TILE_STRIP * s->dv;
             for (int64_t r = 0; r < TILE_STRIP; r++) {
                 int64_t local = strip * TILE_STRIP + r, i = first + local;
@@ -111,7 +113,9 @@ static void forward_range(void *context, int64_t unit, int64_t end) {
     forward_job *job = context;
     const tl_attention *call = job->call;
     forward_scratch s = {.tk = round_up(call->tk, TILE_PANEL), .dv = round_up(call->dv, TILE_PANEL)};
-    int64_t sizes[] = {s.tk * call->d + W, s.tk * s.dv, TILE_ROWS * call->d + W, TILE_STRIP * FORWARD_KEYS, TILE_ROWS * s.dv}, total = 0;
+    int64_t sizes[] = {s.tk * call->d + W, s.tk * s.dv, TILE_ROWS * call->d + W, TILE_STRIP * FORWARD_KEYS,
+                       TILE_ROWS * s.dv};
+    int64_t total = 0;
     T **parts[] = {&s.k, &s.v, &s.q, &s.scores, &s.sums};
     for (int part = 0; part < 5; part++) total += round_up(sizes[part], 64);
     T *memory = tl_malloc((size_t)total * sizeof(T));

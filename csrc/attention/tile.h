@@ -1,8 +1,8 @@
 /* What forward and backward attention share: tiles, packing, and the rule that turns q.k into a score.
  *
- * A strip is TILE_STRIP query rows, a panel TILE_PANEL keys or columns: the register tile of `tile_product` is one strip by one panel, so each
- * vector loaded meets TILE_STRIP rows. Operands are packed once a head, K and V transposed into panels where a product runs over
- * their columns, and read sequentially after that.
+ * A strip is TILE_STRIP query rows, a panel TILE_PANEL keys or columns: the register tile of `tile_product` is one
+ * strip by one panel, so each vector loaded meets TILE_STRIP rows. Operands are packed once a head, K and V transposed
+ * into panels where a product runs over their columns, and read sequentially after that.
  *
  * Rows and keys past the end are zero in the packed operands and have probability 0. Tiles outside the intervals of all
  * their rows are skipped; what a row computes inside a tile does not depend on the other rows of the strip, because the
@@ -50,8 +50,8 @@ INLINE void tile_product(int64_t depth, const T *a, int64_t ak, int64_t ar, cons
     }
 }
 
-/* Rows of x (rows, depth; any row stride), scaled, as groups of `width` rows: out[group][depth][width], transposed W x W
- * at a time. Where the width is less than W a store spills into the place of the next one: out needs W elements more. */
+/* Rows of x (rows, depth; any row stride), scaled, as groups of `width` rows: out[group][depth][width], transposed
+ * W x W at a time. Where the width is less than W a store spills into the place of the next: out needs W elements more. */
 INLINE void pack_across(T *out, int64_t width, const T *x, int64_t stride, int64_t rows, int64_t depth, T scale) {
     V factor = v_splat(scale);
     for (int64_t first = 0; first < rows; first += width, out += width * depth, x += width * stride) {
@@ -119,7 +119,8 @@ INLINE void interval(const tl_attention *call, int64_t batch, int64_t i, int64_t
 }
 
 /* The keys that any row of first .. first + rows - 1 sees, as whole panels; an empty range where none does. */
-static void strip_interval(const tl_attention *call, int64_t batch, int64_t first, int64_t rows, int64_t *lo, int64_t *hi) {
+static void strip_interval(const tl_attention *call, int64_t batch, int64_t first, int64_t rows, int64_t *lo,
+                           int64_t *hi) {
     *lo = call->tk;
     *hi = 0;
     for (int64_t i = first; i < at_most(first + rows, call->tq); i++) {
@@ -148,7 +149,7 @@ INLINE query_row tile_query(const tl_attention *call, const T *slopes, int64_t b
     return row;
 }
 
-/* What q (already scaled) must be multiplied by before the product, so that `tile_score` finds scale * q.k / softcap. */
+/* What q is multiplied by before the product, so that `tile_score` finds scale * q.k / softcap. */
 INLINE T query_scale(const tl_attention *call) {
     return (T)(call->softcap > 0 ? call->scale / call->softcap : call->scale);
 }
@@ -163,7 +164,8 @@ INLINE V tile_score(const query_row *row, V x, int64_t j, V *gain) {
             x = v_splat(row->softcap) * t;
             *gain = v_splat(1) - t * t;
         }
-        if (row->slope != 0) x += v_splat(row->slope) * __builtin_convertvector(key - i_splat((lane_int)row->distance), V);
+        if (row->slope != 0)
+            x += v_splat(row->slope) * __builtin_convertvector(key - i_splat((lane_int)row->distance), V);
         int64_t left = at_most(W, row->tk - j);
         if (row->bias && row->mask_step == 1) {
             if (left > 0) x += row_load(row->bias + j, left);
@@ -191,16 +193,16 @@ INLINE V keep_lanes(const uint32_t *words, int32_t threshold, V x) {
     return v_select(keep, x, v_zero());
 }
 
-/* exp(x), x <= 0 but for rounding, to 0 where it would be denormal: beside a largest term of 1 that is nothing, and keys out
- * of sight (-inf) would otherwise pay for an underflow each. */
+/* exp(x), x <= 0 but for rounding, to 0 where it would be denormal: beside a largest term of 1 that is nothing, and
+ * keys out of sight (-inf) would otherwise pay for an underflow each. */
 INLINE V tile_exp(V x) {
     V least = v_splat(-87);
     return v_select(x < least, v_zero(), v_exp(v_max(least, x)));
 }
 
 /* Words of keys j .. j + n - 1 of one row of probabilities. */
-INLINE const uint32_t *probability_words(const tl_attention *call, uint32_t *buffer, int64_t batch, int64_t head, int64_t i,
-                                         int64_t j, int64_t n) {
+INLINE const uint32_t *probability_words(const tl_attention *call, uint32_t *buffer, int64_t batch, int64_t head,
+                                         int64_t i, int64_t j, int64_t n) {
     uint64_t row = (uint64_t)((batch * call->heads + head) * call->tq + i);
     return philox_elements(buffer, call->base + row * (uint64_t)call->tk + (uint64_t)j, n, call->key, call->stream);
 }
