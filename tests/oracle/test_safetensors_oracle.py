@@ -40,6 +40,4 @@ def test_bf16_rounds_as_torch_does(tmp_path):
     theirs.save_file({"x": expected}, tmp_path / "theirs")
     np.testing.assert_array_equal(safetensors.read(tmp_path / "theirs")[0]["x"], expected.float().numpy())
     safetensors.write(tmp_path / "ours", {"x": x}, bf16=True)
-    np.testing.assert_array_equal(
-        theirs.load_file(tmp_path / "ours")["x"].float().numpy(), expected.float().numpy()
-    )
+    np.testing.assert_array_equal(theirs.load_file(tmp_path / "ours")["x"].float().numpy(), expected.float().numpy())
