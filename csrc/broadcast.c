@@ -89,18 +89,13 @@ typedef struct {
     T *out;
 } binary_job;
 
-static void binary_range(void *context, int64_t begin, int64_t end) {
+INLINE void binary_nest_row(const void *context, const int64_t *at, const int64_t *s, int64_t position, int64_t n) {
     const binary_job *job = context;
-    walk w = nest_at(&job->n, begin);
-    int last = job->n.ndim - 1;
-    while (begin < end) {
-        int64_t run = nest_run(&job->n, &w);
-        if (run > end - begin) run = end - begin;
-        int64_t sa = last < 0 ? 0 : job->n.stride[0][last], sb = last < 0 ? 0 : job->n.stride[1][last];
-        job->row(job->a + w.at[0], sa, job->b + w.at[1], sb, job->out + begin, run);
-        nest_advance(&job->n, &w, run);
-        begin += run;
-    }
+    job->row(job->a + at[0], s[0], job->b + at[1], s[1], job->out + position, n);
+}
+
+static void binary_range(void *job, int64_t begin, int64_t end) {
+    nest_rows(&((binary_job *)job)->n, begin, end, binary_nest_row, job);
 }
 
 static binary_row binary_row_of(int op) {
@@ -169,18 +164,13 @@ typedef struct {
     uint8_t *out;
 } compare_job;
 
-static void compare_range(void *context, int64_t begin, int64_t end) {
+INLINE void compare_nest_row(const void *context, const int64_t *at, const int64_t *s, int64_t position, int64_t n) {
     const compare_job *job = context;
-    walk w = nest_at(&job->n, begin);
-    int last = job->n.ndim - 1;
-    while (begin < end) {
-        int64_t run = nest_run(&job->n, &w);
-        if (run > end - begin) run = end - begin;
-        int64_t sa = last < 0 ? 0 : job->n.stride[0][last], sb = last < 0 ? 0 : job->n.stride[1][last];
-        job->row(job->a + w.at[0], sa, job->b + w.at[1], sb, job->out + begin, run);
-        nest_advance(&job->n, &w, run);
-        begin += run;
-    }
+    job->row(job->a + at[0], s[0], job->b + at[1], s[1], job->out + position, n);
+}
+
+static void compare_range(void *job, int64_t begin, int64_t end) {
+    nest_rows(&((compare_job *)job)->n, begin, end, compare_nest_row, job);
 }
 
 static void FN(compare)(int op, int ndim, const int64_t *dims, const T *a, const T *b, uint8_t *out) {
@@ -208,25 +198,19 @@ INLINE void where_row(const uint8_t *cond, int64_t sc, const T *a, int64_t sa, c
     }
 }
 
-static void where_range(void *context, int64_t begin, int64_t end) {
+INLINE void where_nest_row(const void *context, const int64_t *at, const int64_t *s, int64_t position, int64_t n) {
     const where_job *job = context;
-    walk w = nest_at(&job->n, begin);
-    int last = job->n.ndim - 1;
-    int64_t s[3];
-    for (int o = 0; o < 3; o++) s[o] = last < 0 ? 0 : job->n.stride[o][last];
-    while (begin < end) {
-        int64_t run = nest_run(&job->n, &w);
-        if (run > end - begin) run = end - begin;
-        const uint8_t *cond = job->cond + w.at[0];
-        const T *a = job->a + w.at[1], *b = job->b + w.at[2];
-        T *out = job->out + begin;
-        if (s[0] == 1 && s[1] == 1 && s[2] == 1) where_row(cond, 1, a, 1, b, 1, out, run);
-        else if (s[0] == 1 && s[1] == 1 && s[2] == 0) where_row(cond, 1, a, 1, b, 0, out, run);
-        else if (s[0] == 1 && s[1] == 0 && s[2] == 1) where_row(cond, 1, a, 0, b, 1, out, run);
-        else where_row(cond, s[0], a, s[1], b, s[2], out, run);
-        nest_advance(&job->n, &w, run);
-        begin += run;
-    }
+    const uint8_t *cond = job->cond + at[0];
+    const T *a = job->a + at[1], *b = job->b + at[2];
+    T *out = job->out + position;
+    if (s[0] == 1 && s[1] == 1 && s[2] == 1) where_row(cond, 1, a, 1, b, 1, out, n);
+    else if (s[0] == 1 && s[1] == 1 && s[2] == 0) where_row(cond, 1, a, 1, b, 0, out, n);
+    else if (s[0] == 1 && s[1] == 0 && s[2] == 1) where_row(cond, 1, a, 0, b, 1, out, n);
+    else where_row(cond, s[0], a, s[1], b, s[2], out, n);
+}
+
+static void where_range(void *job, int64_t begin, int64_t end) {
+    nest_rows(&((where_job *)job)->n, begin, end, where_nest_row, job);
 }
 
 static void FN(where)(int ndim, const int64_t *dims, const uint8_t *cond, const T *a, const T *b, T *out) {
@@ -261,23 +245,19 @@ typedef struct {
     T *to;
 } copy_job;
 
-static void copy_rows(void *context, int64_t begin, int64_t end) {
+INLINE void copy_nest_row(const void *context, const int64_t *at, const int64_t *s, int64_t position, int64_t n) {
     const copy_job *job = context;
-    walk w = nest_at(&job->n, begin);
-    int last = job->n.ndim - 1;
-    int64_t sf = last < 0 ? 0 : job->n.stride[0][last], st = last < 0 ? 0 : job->n.stride[1][last];
-    while (begin < end) {
-        int64_t run = nest_run(&job->n, &w);
-        if (run > end - begin) run = end - begin;
-        const T *from = job->from + w.at[0];
-        T *to = job->to + w.at[1];
-        if (sf == 1 && st == 1)
-            memcpy(to, from, (size_t)run * sizeof(T));
-        else
-            for (int64_t i = 0; i < run; i++) to[i * st] = from[i * sf];
-        nest_advance(&job->n, &w, run);
-        begin += run;
-    }
+    const T *from = job->from + at[0];
+    T *to = job->to + at[1];
+    (void)position;
+    if (s[0] == 1 && s[1] == 1)
+        memcpy(to, from, (size_t)n * sizeof(T));
+    else
+        for (int64_t i = 0; i < n; i++) to[i * s[1]] = from[i * s[0]];
+}
+
+static void copy_range(void *job, int64_t begin, int64_t end) {
+    nest_rows(&((copy_job *)job)->n, begin, end, copy_nest_row, job);
 }
 
 /* The last two loops are a transposition: source rows run along the first, target rows along the second. In square tiles
@@ -334,5 +314,5 @@ static void FN(copy)(int ndim, const int64_t *dims, const T *from, T *to) {
             return;
         }
     }
-    tl_parallel(size, TL_GRAIN, copy_rows, &job);
+    tl_parallel(size, TL_GRAIN, copy_range, &job);
 }

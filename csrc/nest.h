@@ -59,7 +59,20 @@ static void nest_advance(const nest *n, walk *w, int64_t steps) {
     }
 }
 
-/* Length of the innermost loop from here on. */
-static int64_t nest_run(const nest *n, const walk *w) {
-    return n->ndim == 0 ? 1 : n->shape[n->ndim - 1] - w->index[n->ndim - 1];
+/* What a kernel does with n items in a row, from `position` on: the offset and the innermost stride in every operand. */
+typedef void (*nest_row)(const void *job, const int64_t *at, const int64_t *stride, int64_t position, int64_t n);
+
+/* Items begin .. end - 1 as runs of the innermost loop. Inlined, so that `row` is no call through a pointer. */
+INLINE void nest_rows(const nest *n, int64_t begin, int64_t end, nest_row row, const void *job) {
+    int last = n->ndim - 1;
+    int64_t stride[NEST_OPERANDS];
+    for (int o = 0; o < NEST_OPERANDS; o++) stride[o] = last < 0 ? 0 : n->stride[o][last];
+    walk w = nest_at(n, begin);
+    while (begin < end) {
+        int64_t run = last < 0 ? 1 : n->shape[last] - w.index[last];
+        if (run > end - begin) run = end - begin;
+        row(job, w.at, stride, begin, run);
+        nest_advance(n, &w, run);
+        begin += run;
+    }
 }
