@@ -102,10 +102,11 @@ def test_train_then_generate(tmp_path):
     assert one.stdout != run(*args[:-1], "4", cwd=str(tmp_path)).stdout
 
     refused = run("generate", "run", "--prompt", "\u4e2d", cwd=str(tmp_path))  # no such character in the text
-    assert refused.returncode == 1 and refused.stderr.startswith(b"tinyllm generate: ")
+    assert refused.returncode == 1 and refused.stderr.startswith(b"tinyllm generate: ") and not refused.stdout
     assert b"Traceback" not in refused.stderr
 
 
+@pytest.mark.filterwarnings("always:the text has no further pair:UserWarning")
 def test_tokenizers_on_the_command_line(tmp_path):
     (tmp_path / "text").write_text(TEXT)
     done = run("tokenizer", "train", "text", "--vocab-size", "270", cwd=str(tmp_path))
@@ -119,6 +120,11 @@ def test_tokenizers_on_the_command_line(tmp_path):
     assert run("tokenizer", "decode", "tokenizer.json", "ids", cwd=str(tmp_path)).stdout == data
     bad = run("tokenizer", "decode", "tokenizer.json", stdin=b"1 x", cwd=str(tmp_path))
     assert bad.returncode == 1 and b"got b'x'" in bad.stderr
+    large = run("tokenizer", "train", "text", "--vocab-size", "9999", "--out", "l.json", cwd=str(tmp_path))
+    assert large.returncode == 0 and large.stderr.startswith(
+        b"tinyllm tokenizer train: warning: the text has no further"
+    )
+    assert b".py" not in large.stderr
     chars = run("tokenizer", "train", "text", "--kind", "char", "--out", "chars.json", cwd=str(tmp_path))
     assert f"chars.json: {len(set(TEXT))} tokens".encode() in chars.stdout
 
@@ -145,8 +151,15 @@ def test_the_example_runs_on_any_text(tmp_path):
     ):
         assert part in done.stdout
     assert "expected" not in done.stdout  # that is for the recipe as it stands
-    absent = example("--data", "no")
-    assert absent.returncode == 1 and absent.stderr.startswith("error: ") and "Traceback" not in absent.stderr
+    (tmp_path / "line").write_text("abcdefgh" * 100)  # no newline to start the sample with
+    done = example("--data", "line", "--preset", "cpu", "--steps", "1")
+    assert done.returncode == 0 and (tmp_path / "runs" / "shakespeare-cpu" / "loss.svg").exists()
+    for args, message in (
+        (("--data", "no"), "error: "),
+        (("--steps", "0"), "error: training.steps is at least 1, got 0"),
+    ):
+        done = example(*args)
+        assert done.returncode == 1 and done.stderr.startswith(message) and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

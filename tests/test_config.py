@@ -61,7 +61,8 @@ def test_toml_round_trip(tree):
 
 def test_files(tmp_path):
     path = str(tmp_path / "run.toml")
-    config.save(path, config.preset("baby"))
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(config.dumps(config.preset("baby")))
     assert config.load(path, Config()) == config.preset("baby")
     (tmp_path / "part.toml").write_text("[training]\nsteps = 7\n")
     assert config.load(str(tmp_path / "part.toml"), config.preset("cpu")) == config.replace(

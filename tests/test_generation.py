@@ -115,25 +115,30 @@ def test_generation_equals_the_uncached_loop(prompt, count, sampling):
     assert list(generate(gpt, prompt, count, sampling)) == ids[len(prompt) :]
 
 
-def test_the_model_is_left_as_it_was():
-    gpt = model()
+def test_dropout_is_off_for_the_pass_and_the_mode_is_the_callers_in_between():
+    gpt = build_model(config.ModelConfig(n_layer=1, n_head=2, n_embd=16, n_positions=8, dropout=0.5), 13, seed=2)
+    gpt.eval()
+    want = list(generate(gpt, [1], 5))
     gpt.train()
     before = [p.array.copy() for p in gpt.parameters()]
     tokens = generate(gpt, [1], 5)
-    next(tokens)
-    assert not gpt.training
-    tokens.close()  # given up halfway
+    got = [next(tokens)]
     assert gpt.training
+    gpt.eval()
+    got += tokens
+    assert got == want and not gpt.training
     assert all(p.grad is None for p in gpt.parameters())
     assert all(np.array_equal(p.array, x) for p, x in zip(gpt.parameters(), before, strict=True))
 
 
 def test_prompts_that_cannot_be_continued_are_refused():
     with pytest.raises(ConfigError, match="at least one token"):
-        list(generate(model(), [], 1))
+        generate(model(), [], 1)
     for bad in ([13], [-1]):
         with pytest.raises(ConfigError, match="from 0 to 12"):
-            list(generate(model(), bad, 1))
+            generate(model(), bad, 1)
+    with pytest.raises(ConfigError, match="not negative, got -1"):
+        generate(model(), [1], -1)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -147,4 +152,4 @@ def test_streamed_text_is_the_decoded_text(seed):
     assert "".join(pieces) == tokenizer.decode(ids)
     assert all(pieces)
     with pytest.raises(ConfigError, match="prompt is empty"):
-        next(stream_text(gpt, tokenizer, "", 1))
+        stream_text(gpt, tokenizer, "", 1)

@@ -214,7 +214,13 @@ def test_unreadable_paths(tmp_path):
 
 
 def test_what_cannot_be_written(tmp_path):
-    for tensors in ({"a": np.array(["x"])}, {"a": np.ones(2, complex)}, {"__metadata__": np.ones(2)}):
+    for tensors in (
+        {"a": np.array(["x"])},
+        {"a": np.ones(2, complex)},
+        {"__metadata__": np.ones(2)},
+        {"a\0b": np.ones(2)},
+        {"\ud800": np.ones(2)},
+    ):
         with pytest.raises(CheckpointError, match="out"):
             safetensors.write(tmp_path / "out", tensors)
     assert not list(tmp_path.iterdir())

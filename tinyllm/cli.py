@@ -8,6 +8,7 @@ explains, 2 wrong arguments, 130 interrupted.
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -61,8 +62,9 @@ def generate(args: Sequence[str]) -> int:
 
     sampling = Sampling(given.temperature, given.top_k, given.top_p, given.seed)
     model, tokenizer, _ = load_model(_checkpoint(given.checkpoint))
+    pieces = stream_text(model, tokenizer, given.prompt, given.tokens, sampling)
     sys.stdout.write(given.prompt)
-    for piece in stream_text(model, tokenizer, given.prompt, given.tokens, sampling):
+    for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
@@ -153,7 +155,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tinyllm: unknown command {name!r}{hint}\n\n{_help()}", file=sys.stderr)
         return 2
     try:
-        return COMMANDS[name](args[words:])
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: print(f"tinyllm {name}: warning: {message}", file=sys.stderr)
+            return COMMANDS[name](args[words:])
     except (ConfigError, CheckpointError, TokenizerError, OSError, FloatingPointError) as error:
         print(f"tinyllm {name}: {error}", file=sys.stderr)
         return 1

@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-from . import _io
 from .errors import ConfigError
 
 C = TypeVar("C")
@@ -253,11 +252,6 @@ def dumps(config: Any) -> str:
         lines += [f"{key.name} = {_toml(getattr(part, key.name))}" for key in dataclasses.fields(part)]
         lines.append("")
     return "\n".join(lines)
-
-
-def save(path: str, config: Any) -> None:
-    """Write the tree as a TOML file."""
-    _io.write_atomic(path, dumps(config))
 
 
 def override(base: C, args: Sequence[str], prog: str | None = None, description: str | None = None) -> C:

@@ -13,6 +13,7 @@ import shutil
 import sysconfig
 import tempfile
 import time
+import warnings
 
 import numpy as np
 
@@ -31,6 +32,12 @@ TEXT = "To be, or not to be, that is the question:\nWhether 'tis nobler in the m
 
 def report() -> bool:
     """Print facts and checks; whether all checks passed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that kernels are missing is said below, in place
+        return _report()
+
+
+def _report() -> bool:
     kernels = backend.compiled()
     facts = {
         "tinyllm": f"{__version__}, Python {platform.python_version()}, NumPy {np.__version__}",
@@ -41,7 +48,7 @@ def report() -> bool:
         "threads": str(backend.num_threads()),
         "tokenizer core": "yes" if tokenizer_compiled() else "no: running in Python, which is many times slower",
         "compiler": _compiler() or "none found (needed only to install from source)",
-        "CUDA": "no",
+        "CUDA": "no: this version has kernels for CPUs only",
     }
     for name, value in facts.items():
         print(f"{name:<16} {value}")
@@ -155,19 +162,19 @@ def learning() -> str:
     """A tiny model learns a line of text by heart."""
     tokenizer = CharTokenizer.train([TEXT])
     settings = config.replace(
-        config.Config(), model__n_layer=1, model__n_head=2, model__n_embd=32, model__n_positions=16,
-        training__steps=100, training__batch_size=8, optimizer__learning_rate=1e-2, optimizer__warmup_steps=5,
+        config.Config(), model__n_layer=1, model__n_head=2, model__n_embd=32, model__n_positions=8,
+        training__steps=50, training__batch_size=8, optimizer__learning_rate=2e-2, optimizer__warmup_steps=5,
     )  # fmt: skip
     model = build_model(settings.model, tokenizer.vocab_size, seed=1)
     tokens = ArrayTokens(tokenizer.encode(TEXT))
-    trainer = Trainer(model, WindowSampler(tokens, 16, seed=1), tokens, settings.optimizer, settings.training)
+    trainer = Trainer(model, WindowSampler(tokens, 8, seed=1), tokens, settings.optimizer, settings.training)
     state = random.default_generator.state_dict()
     try:
         first = trainer.train_step()["loss"]
         last = trainer.run()
     finally:
         random.default_generator.load_state_dict(state)
-    assert last < 0.5 * first, f"the loss went from {first:.3f} to {last:.3f} only"
+    assert last < 0.6 * first, f"the loss went from {first:.3f} to {last:.3f} only"
     return f"the loss of a tiny GPT went from {first:.2f} to {last:.2f}"
 
 

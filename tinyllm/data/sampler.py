@@ -41,8 +41,9 @@ class ArrayTokens:
 
 
 class WindowSampler:
-    """Random windows of `length` tokens. `step` is the cursor: `next_batch` reads it, `advance` moves it,
-    `state_dict` keeps it.
+    """Random windows of `length` tokens, drawn with replacement: there is no epoch and no permutation of the text.
+
+    `step` is the cursor: `next_batch` reads it, `advance` moves it, `state_dict` keeps it.
     """
 
     def __init__(self, tokens: Tokens, length: int, seed: int = 0):
@@ -89,19 +90,16 @@ class WindowSampler:
         self.seed, self.step = state["seed"], state["step"]
 
 
-def windows(tokens: Tokens, length: int, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All tokens but the first as targets, each once, in consecutive windows of `length` (the last one may be
-    shorter).
+def windows(tokens: Tokens, length: int, batch_size: int, every: int = 1) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All tokens but the first as targets, each once, in consecutive windows of `length` (the last one may be shorter).
 
-    Yields inputs and targets, (B, T) int64: full batches, then what is left of full windows, then the short
-    window alone.
+    Yields inputs and targets, (B, T) int64: full batches, then what is left of full windows, then the short window
+    alone. With `every` = n, only batches 0, n, 2n, ... of these; the others are not read.
     """
-    targets = max(len(tokens) - 1, 0)
-    full, rest = divmod(targets, length)
-    for first in range(0, full, batch_size):
-        count = min(batch_size, full - first)
-        ids = tokens.read(first * length, count * length + 1)
-        yield ids[:-1].reshape(count, length), ids[1:].reshape(count, length)
+    full, rest = divmod(max(len(tokens) - 1, 0), length)
+    batches = [(first * length, min(batch_size, full - first), length) for first in range(0, full, batch_size)]
     if rest:
-        ids = tokens.read(full * length, rest + 1)
-        yield ids[None, :-1], ids[None, 1:]
+        batches.append((full * length, 1, rest))
+    for start, count, width in batches[::every]:
+        ids = tokens.read(start, count * width + 1)
+        yield ids[:-1].reshape(count, width), ids[1:].reshape(count, width)

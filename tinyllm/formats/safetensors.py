@@ -116,8 +116,8 @@ def write(
         code = _NAMES.get(array.dtype.newbyteorder("<"))
         if code is None:
             raise CheckpointError(f"{os.fspath(path)}: safetensors has no dtype for {name!r}, which is {array.dtype}")
-        if name == "__metadata__":
-            raise CheckpointError(f"{os.fspath(path)}: __metadata__ is no name for a tensor")
+        if name == "__metadata__" or not name.isprintable():
+            raise CheckpointError(f"{os.fspath(path)}: {name!r} is no name for a tensor")
         code = "BF16" if bf16 and code == "F32" else code
         size = array.size * np.dtype(_DTYPES[code]).itemsize
         header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [offset, offset + size]}

@@ -19,6 +19,7 @@ from .. import backend
 from ..autograd import no_grad
 from ..errors import ConfigError
 from ..models.gpt import GPT
+from ..nn import KVCache
 from ..random import Generator
 
 
@@ -80,33 +81,41 @@ def next_token(logits: np.ndarray, sampling: Sampling, number: int) -> int:
 
 
 def generate(model: GPT, ids: Sequence[int], count: int, sampling: Sampling | None = None) -> Iterator[int]:
-    """Yield `count` tokens that continue `ids` (at least one id; the model is put in evaluation mode).
+    """Yield `count` tokens that continue `ids` (at least one id), as in evaluation mode whatever the model's is.
 
     Keys and values are cached until the context of the model (n_positions) is full; from then on each token
     sees the last n_positions tokens, which move, so that the window is computed anew.
     """
-    sampling = sampling or Sampling()
     context = [int(i) for i in ids]
+    size = model.config.vocab_size
     if not context:
         raise ConfigError("generation continues a prompt: give at least one token")
-    size, length = model.config.vocab_size, model.config.n_positions
     if not all(0 <= i < size for i in context):
         raise ConfigError(f"prompt ids are from 0 to {size - 1}, got {min(context)} to {max(context)}")
+    if count < 0:
+        raise ConfigError(f"the number of tokens to generate is not negative, got {count}")
+    return _generate(model, context, count, sampling or Sampling())
+
+
+def _generate(model: GPT, context: list[int], count: int, sampling: Sampling) -> Iterator[int]:
+    cache, length = None, model.config.n_positions
+    for number in range(count):
+        if len(context) > length:
+            cache, new = None, context[-length:]
+        elif cache is None:
+            cache, new = model.make_cache(1), context
+        else:
+            new = context[-1:]
+        context.append(next_token(_last_logits(model, new, cache), sampling, number))
+        yield context[-1]
+
+
+def _last_logits(model: GPT, ids: list[int], cache: KVCache | None) -> np.ndarray:
+    """Logits (V,) after the last of `ids`. The mode is switched for this pass alone: between tokens it is the caller's."""
     was_training = model.training
     model.eval()
     try:
-        cache = None
-        for number in range(count):
-            with no_grad():
-                if len(context) > length:
-                    cache, new = None, context[-length:]
-                elif cache is None:
-                    cache, new = model.make_cache(1), context
-                else:
-                    new = context[-1:]
-                last = model.features(np.array([new]), cache=cache)[:, -1]
-                logits = model.lm_head(last).numpy()[0]
-            context.append(next_token(logits, sampling, number))
-            yield context[-1]
+        with no_grad():
+            return model.lm_head(model.features(np.array([ids]), cache=cache)[:, -1]).numpy()[0]
     finally:
         model.train(was_training)

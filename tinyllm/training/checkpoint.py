@@ -139,7 +139,7 @@ def load(directory: str) -> Checkpoint:
 
 
 def load_model(directory: str) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """The model of a checkpoint with its weights, its tokenizer, and the rest."""
+    """The model of a checkpoint with its weights, in evaluation mode, its tokenizer, and the rest."""
     checkpoint = load(directory)
     settings = dict(checkpoint.model_config)
     kind = settings.pop("type", None)
@@ -150,6 +150,7 @@ def load_model(directory: str) -> tuple[GPT, Tokenizer, Checkpoint]:
     except ValueError as error:
         raise CheckpointError(f"{directory}: its model configuration cannot be built: {error}") from error
     load_weights(model, checkpoint.tensors, directory)
+    model.eval()
     return model, checkpoint.tokenizer, checkpoint
 
 

@@ -40,14 +40,12 @@ resident memory.
 
 
 class RunLog:
-    """Appends records to log.jsonl and log.csv in a directory. `fresh` starts both anew."""
+    """Starts log.jsonl and log.csv in a directory anew and appends records to them."""
 
-    def __init__(self, directory: str, fresh: bool = True):
-        self._jsonl = _io.LineWriter(os.path.join(directory, "log.jsonl"), truncate=fresh)
-        path = os.path.join(directory, "log.csv")
-        self._csv = _io.LineWriter(path, truncate=fresh)
-        if os.path.getsize(path) == 0:
-            self._csv.write(",".join(COLUMNS))
+    def __init__(self, directory: str):
+        self._jsonl = _io.LineWriter(os.path.join(directory, "log.jsonl"), truncate=True)
+        self._csv = _io.LineWriter(os.path.join(directory, "log.csv"), truncate=True)
+        self._csv.write(",".join(COLUMNS))
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record. Infinities and NaN, which JSON lacks, are written as strings."""

@@ -12,6 +12,7 @@ Shapes: B sequences of a micro-batch, T tokens, V vocabulary. Targets of -100 ar
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -108,10 +109,9 @@ def evaluate(model: Module, tokens: Tokens, length: int, batch_size: int, batche
     total, count = 0.0, 0
     try:
         with no_grad():
-            for i, (inputs, targets) in enumerate(windows(tokens, length, batch_size)):
-                if i % stride == 0 and not (batches and i // stride >= batches):
-                    total += summed_loss(model, inputs, targets).item()
-                    count += targets.size
+            for inputs, targets in itertools.islice(windows(tokens, length, batch_size, stride), batches or None):
+                total += summed_loss(model, inputs, targets).item()
+                count += targets.size
     finally:
         model.train(was_training)
     if not count:
