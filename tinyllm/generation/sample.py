@@ -111,7 +111,7 @@ def _generate(model: GPT, context: list[int], count: int, sampling: Sampling) ->
 
 
 def _last_logits(model: GPT, ids: list[int], cache: KVCache | None) -> np.ndarray:
-    """Logits (V,) after the last of `ids`. The mode is switched for this pass alone: between tokens it is the caller's."""
+    """Logits (V,) after the last of `ids`. The mode is switched for this pass alone: in between it is the caller's."""
     was_training = model.training
     model.eval()
     try:
