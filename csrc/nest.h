@@ -59,7 +59,7 @@ static void nest_advance(const nest *n, walk *w, int64_t steps) {
     }
 }
 
-/* What a kernel does with n items in a row, from `position` on: the offset and the innermost stride in every operand. */
+/* What a kernel does with n items from `position` on: where they start in every operand, and the steps there. */
 typedef void (*nest_row)(const void *job, const int64_t *at, const int64_t *stride, int64_t position, int64_t n);
 
 /* Items begin .. end - 1 as runs of the innermost loop. Inlined, so that `row` is no call through a pointer. */
