@@ -111,8 +111,8 @@ DEFECTS = [
     Defect(
         "evaluation leaves out the short last window",
         "tinyllm/data/sampler.py",
-        "    if rest:\n        ids = tokens.read(full * length",
-        "    if rest > length:\n        ids = tokens.read(full * length",
+        "    if rest:\n        batches",
+        "    if rest > length:\n        batches",
         "test_data.py",
     ),
     Defect(
@@ -132,8 +132,8 @@ DEFECTS = [
     Defect(
         "Philox with nine rounds",
         "csrc/philox.h",
-        "round < 10",
-        "round < 9",
+        "(int round = 0; round < 10",
+        "(int round = 0; round < 9",
         "test_backend.py test_ops.py",
     ),
     Defect(
