@@ -1,6 +1,6 @@
 """One hypothesis profile for every test: the same examples in each run, no deadline, nothing kept between runs.
 
-A run of the suite is then the same run everywhere, however busy the machine is.
+The same command is then the same run everywhere, however busy the machine is.
 """
 
 from __future__ import annotations
