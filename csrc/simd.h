@@ -195,16 +195,13 @@ INLINE V v_trunc(V x) { return v_copysign(v_floor(v_abs(x)), x); }
     return lanes[0]
 
 #define TL_ADD_(a, b) ((a) + (b))
-#define TL_MUL_(a, b) ((a) * (b))
 #define TL_MAX_(a, b) ((a) != (a) || (a) > (b) ? (a) : (b))
 #define TL_MIN_(a, b) ((a) != (a) || (a) < (b) ? (a) : (b))
 
 INLINE T v_hsum(V x) { TL_FOLD(x, TL_ADD_); }
-INLINE T v_hprod(V x) { TL_FOLD(x, TL_MUL_); }
 INLINE T v_hmax(V x) { TL_FOLD(x, TL_MAX_); } /* NaN if any lane is NaN */
 INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
 
-/* One scalar function, lane by lane. */
 /* The libm function for T: LIBM(sin) is sin or sinf. */
 #if TL_DOUBLE
 #define LIBM(name) name
@@ -212,6 +209,7 @@ INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
 #define LIBM(name) name##f
 #endif
 
+/* One scalar function, lane by lane. */
 #define V_MAP(function, x)                                             \
     ({                                                                 \
         V mapped_ = (x);                                               \
