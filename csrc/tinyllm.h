@@ -58,7 +58,8 @@ enum tl_reduce_op { TL_REDUCE_SUM, TL_REDUCE_MEAN, TL_REDUCE_PROD, TL_REDUCE_MAX
  * mask, T or bytes, may be NULL. dropout = 0 draws nothing. */
 typedef struct {
     int64_t batch, heads, kv_heads, tq, tk, d, dv;
-    int64_t q_strides[3], k_strides[3], v_strides[3], do_strides[3];
+    int64_t q_strides[3], k_strides[3], v_strides[3];
+    int64_t do_strides[3], dq_strides[3], dk_strides[3], dv_strides[3]; /* of attention_grad */
     const int64_t *lo, *hi;
     int64_t lo_stride, hi_stride;
     const void *mask;
@@ -150,7 +151,7 @@ TL_KERNEL(void, cross_entropy, const T *logits, const int64_t *targets, const T 
 TL_KERNEL(void, cross_entropy_grad, const T *dloss, const T *logits, const int64_t *targets, const T *lse,
           const T *weight, int64_t ignore_index, double smoothing, T *dlogits, int64_t rows, int64_t classes);
 
-/* ---- attention/: o, dq (batch, tq, heads, .); dk, dv (batch, tk, kv_heads, .); lse (batch, heads, tq) ---- */
+/* ---- attention/: o (batch, tq, heads, dv); lse (batch, heads, tq); the others by the strides of the call ---- */
 
 /* slopes (heads) may be NULL. */
 TL_KERNEL(int, attention, const tl_attention *call, const T *q, const T *k, const T *v, const T *slopes, T *o, T *lse);

@@ -237,6 +237,11 @@ def cross_entropy_grad(d: Draw) -> Call:
     return Call((d.normal(len(logits)), logits, rest[0], lse, *rest[1:]), length=2 * logits.shape[1])
 
 
+def joined_heads(x: Array, heads: int, kv_heads: int) -> list[Array]:
+    """q, k, v as parts of one projection (B, T, heads + 2 kv_heads, D)."""
+    return np.split(x.transpose(0, 2, 1, 3), [heads, heads + kv_heads], axis=1)
+
+
 def attention(d: Draw) -> Call:
     batch, kv_heads, group = d.integer(0 if not d.large else 1, 2), d.integer(1, 2), d.integer(1, 3)
     heads, dim, dim_v = kv_heads * group, d.integer(1, 40), d.integer(1, 40)
@@ -245,6 +250,9 @@ def attention(d: Draw) -> Call:
         d.normal(batch, rows, count, size).transpose(0, 2, 1, 3)
         for rows, count, size in ((tq, heads, dim), (tk, kv_heads, dim), (tk, kv_heads, dim_v))
     )
+    if d.flag():
+        q, k, v = joined_heads(d.normal(batch, tq, heads + 2 * kv_heads, dim), heads, kv_heads)
+        tk = tq
     kwargs: dict[str, Any] = {"scale": dim**-0.5}
     kind = d.choice(["none", "causal", "window", "random"])
     causal = np.arange(tq)[None] + 1 + tk - tq
@@ -505,6 +513,17 @@ def test_what_is_read_only_is_not_written(name: str, module: Any, data: st.DataO
         getattr(module, name)(*args, **kwargs)
     if module is cpu:
         assert [x.tobytes() for x in arrays_in([*args, *kwargs.values()])] == before
+
+
+@pytest.mark.parametrize("kv_heads", [2, 4])
+def test_gradients_of_one_projection_are_parts_of_one_array(kv_heads: int) -> None:
+    x = reference.normal((2, 5, 4 + 2 * kv_heads, 8), np.float32, (1, 0), 0)
+    q, k, v = joined_heads(x, 4, kv_heads)
+    o, lse = cpu.attention(q, k, v, scale=0.3)
+    gradients = cpu.attention_grad(o, q, k, v, o, lse, scale=0.3)[:3]
+    for gradient, part in zip(gradients, (q, k, v), strict=True):
+        offsets = [y.__array_interface__["data"][0] for y in (gradient, gradients[0], part, q)]
+        assert gradient.strides == part.strides and offsets[0] - offsets[1] == offsets[2] - offsets[3]
 
 
 ROW_BY_ROW: dict[str, Callable[[Array], Any]] = {

@@ -9,7 +9,7 @@
  * one pass gives all three (a thread owns whole key/value heads); with few, one pass over key blocks gives dk and dv
  * and another over query blocks dq. Both add in the same order, so the bits don't depend on the number of threads.
  *
- * q, k, v, dout by strides, last axis contiguous; o, dq (batch, tq, heads, .); dk, dv (batch, tk, kv_heads, .).
+ * o is (batch, tq, heads, dv); everything else by strides, last axis contiguous.
  */
 #include "tile.h"
 
@@ -194,15 +194,18 @@ static void write_rows(T *out, int64_t stride, const T *packed, int64_t padded, 
 
 static void write_dq(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t head, int64_t first) {
     const tl_attention *call = job->call;
-    write_rows(job->dq + (batch * call->tq * call->heads + head) * call->d, call->heads * call->d, s->dq, s->d, first,
-               at_most(TILE_ROWS, call->tq - first), call->d, (T)call->scale);
+    const int64_t *to = call->dq_strides;
+    write_rows(job->dq + batch * to[0] + head * to[1], to[2], s->dq, s->d, first, at_most(TILE_ROWS, call->tq - first),
+               call->d, (T)call->scale);
 }
 
 static void write_dkv(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t kv_head, int64_t key) {
     const tl_attention *call = job->call;
-    int64_t row = batch * call->tk * call->kv_heads + kv_head, keys = at_most(TILE_KEYS, call->tk - key);
-    write_rows(job->dk + row * call->d, call->kv_heads * call->d, s->dk, s->d, key, keys, call->d, (T)call->scale);
-    write_rows(job->dv + row * call->dv, call->kv_heads * call->dv, s->dv, s->d_v, key, keys, call->dv, 1);
+    const int64_t *to_k = call->dk_strides, *to_v = call->dv_strides;
+    T *dk = job->dk + batch * to_k[0] + kv_head * to_k[1], *dv = job->dv + batch * to_v[0] + kv_head * to_v[1];
+    int64_t keys = at_most(TILE_KEYS, call->tk - key);
+    write_rows(dk, to_k[2], s->dk, s->d, key, keys, call->d, (T)call->scale);
+    write_rows(dv, to_v[2], s->dv, s->d_v, key, keys, call->dv, 1);
 }
 
 /* Everything of key/value heads begin .. end - 1. */

@@ -194,6 +194,21 @@ def _heads_last(batch: int, heads: int, rows: int, dim: int, dtype: np.dtype) ->
     return empty((batch, rows, heads, dim), dtype).transpose(0, 2, 1, 3)
 
 
+def _input_gradients(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
+    """dq, dk, dv, empty: parts of one array where q, k and v look like that, so that nobody has to join them."""
+    batch, heads, tq, d = q.shape
+    _, kv_heads, tk, dv = v.shape
+    width = heads + 2 * kv_heads
+    if q.strides == k.strides == v.strides and tq == tk and d == dv and q.strides[2] == width * d * q.itemsize:
+        joined = _heads_last(batch, width, tq, d, q.dtype)
+        return joined[:, :heads], joined[:, heads : heads + kv_heads], joined[:, heads + kv_heads :]
+    return (
+        _heads_last(batch, heads, tq, d, q.dtype),
+        _heads_last(batch, kv_heads, tk, d, q.dtype),
+        _heads_last(batch, kv_heads, tk, dv, q.dtype),
+    )
+
+
 def _call(
     q: Array,
     k: Array,
@@ -269,16 +284,17 @@ def attention_grad(
     dropout: Dropout | None = None,
     want_mask: bool = False,
 ) -> tuple[Array, Array, Array, Array | None]:
-    """(dq, dk, dv, dmask or None); dq, dk, dv lie in memory as (B, T, H, D). Probabilities are recomputed from lse."""
+    """(dq, dk, dv, dmask or None). Probabilities are recomputed from lse.
+
+    In memory dq, dk, dv are (B, T, H, D); where q, k, v are the parts of one (B, T, Hq + 2 Hk, D), so are they.
+    """
     q, k, v, do, slopes, lse = _readable(q), _readable(k), _readable(v), _readable(do), _opt(slopes), dense(lse)
     o = dense(o.transpose(0, 2, 1, 3))
     call, held = _call(q, k, v, scale, lo, hi, mask, softcap, dropout)
-    call.do_strides = strides(do)[:3]
-    batch, heads, tq, d = q.shape
-    _, kv_heads, tk, dv_dim = v.shape
-    dq = _heads_last(batch, heads, tq, d, q.dtype)
-    dk, dv = _heads_last(batch, kv_heads, tk, d, q.dtype), _heads_last(batch, kv_heads, tk, dv_dim, q.dtype)
-    dmask = empty((batch, heads, tq, tk), q.dtype) if want_mask and mask is not None else None
+    dq, dk, dv = _input_gradients(q, k, v)
+    call.do_strides, call.dq_strides = strides(do)[:3], strides(dq)[:3]
+    call.dk_strides, call.dv_strides = strides(dk)[:3], strides(dv)[:3]
+    dmask = empty((*q.shape[:3], k.shape[2]), q.dtype) if want_mask and mask is not None else None
     arrays = (do, q, k, v, o, lse, slopes, dq, dk, dv, dmask)
     check(_attention_grad[q.dtype](call, *(ptr(x) for x in arrays)))
     del held
