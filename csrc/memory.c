@@ -24,6 +24,8 @@ typedef struct header {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static header *waiting[CLASSES];
 static int64_t live, peak, cached;
+static int64_t fuse, failed;    /* for tests: allocations left until one fails, 0: none will; how many have failed */
+static int stays_blown;
 
 /* Class c holds (8 + c % 8) << (c / 8) units of 64 bytes: 512 bytes is class 0. */
 static size_t class_bytes(int size_class) { return (size_t)(8 + size_class % 8) << (size_class / 8) << 6; }
@@ -58,11 +60,23 @@ static header *fresh(int size_class) {
     return block;
 }
 
+/* Whether this allocation is the one that a test wants to fail. */
+static int blows(void) {
+    if (--fuse > 0) return 0;
+    if (stays_blown) fuse = 1;
+    failed++;
+    return 1;
+}
+
 void *tl_malloc(size_t bytes) {
     if (bytes > (size_t)1 << 46) return NULL;
     int size_class = class_of(bytes);
     header *block = NULL;
     pthread_mutex_lock(&lock);
+    if (__builtin_expect(fuse != 0, 0) && blows()) {
+        pthread_mutex_unlock(&lock);
+        return NULL;
+    }
     for (int c = size_class; c <= size_class + LOOK_AHEAD && !block; c++) {
         if ((block = waiting[c])) {
             waiting[c] = block->next;
@@ -97,6 +111,15 @@ static int64_t read_counter(const int64_t *counter) {
     return value;
 }
 
+void tl_fail_after(int64_t successes, int forever) {
+    pthread_mutex_lock(&lock);
+    fuse = successes < 0 ? 0 : successes + 1;
+    stays_blown = forever;
+    failed = 0;
+    pthread_mutex_unlock(&lock);
+}
+
+int64_t tl_failed(void) { return read_counter(&failed); }
 int64_t tl_live_bytes(void) { return read_counter(&live); }
 int64_t tl_peak_bytes(void) { return read_counter(&peak); }
 int64_t tl_cached_bytes(void) { return read_counter(&cached); }

@@ -29,6 +29,7 @@ static int started;              /* workers that exist, under `busy` */
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 static atomic_uint generation;
 static atomic_int sleepers;
+static atomic_int no_threads;    /* for tests: the system makes no more threads */
 static _Thread_local int inside;
 
 /* The launch in progress: written before `generation` is raised, read after it was seen. */
@@ -101,6 +102,8 @@ void tl_set_num_threads(int n) {
     atomic_store(&wanted, n < 1 ? default_threads() : n > MAX_THREADS ? MAX_THREADS : n);
 }
 
+void tl_fail_threads(int fail) { atomic_store(&no_threads, fail); }
+
 static void run_part(int part) {
     int64_t begin = job.n * part / job.parts, end = job.n * (part + 1) / job.parts;
     job.work(job.context, begin, end);
@@ -134,7 +137,7 @@ static int ensure_started(int n) {
     while (started < n - 1) {
         pthread_t thread;
         uintptr_t argument = ((uintptr_t)atomic_load(&generation) << 16) | (uintptr_t)(started + 1);
-        if (pthread_create(&thread, NULL, worker, (void *)argument)) break;
+        if (atomic_load(&no_threads) || pthread_create(&thread, NULL, worker, (void *)argument)) break;
         pthread_detach(thread);
         started++;
     }

@@ -23,9 +23,15 @@ int64_t tl_cached_bytes(void);
 void tl_reset_peak(void);
 void tl_trim(void);
 
-/* Threads (pool.c). */
+/* For tests: after `successes` more allocations one fails, and with forever all that follow; -1: none. tl_failed counts
+ * those that failed since. */
+void tl_fail_after(int64_t successes, int forever);
+int64_t tl_failed(void);
+
+/* Threads (pool.c). For tests: with fail, the system starts no more of them, as under a limit on processes. */
 int tl_num_threads(void);
 void tl_set_num_threads(int n);
+void tl_fail_threads(int fail);
 
 /* Instruction sets (dispatch.c): generic, avx2, avx512. tl_use_isa gives 0, or -1 where this machine lacks it. */
 const char *tl_isa(void);

@@ -219,6 +219,43 @@ def test_workspace_is_returned():
     assert memory.peak_bytes() > before
 
 
+def test_allocations_fail_where_a_test_asks():
+    a = np.ones((200, 2000), np.float32)
+    before = memory.live_bytes()
+    with memory.failing(0) as faults:
+        with pytest.raises(MemoryError):
+            memory.empty((9000,), np.float32)
+        memory.empty((9000,), np.float32)
+    assert faults.count == 1
+    with memory.failing(1, forever=True) as faults:
+        out = memory.empty((200, 200), np.float32)
+        for _ in range(2):
+            with pytest.raises(MemoryError):
+                backend.matmul(a, a.T, out=out)
+    assert faults.count >= 2
+    with memory.failing(10**6) as faults:
+        backend.matmul(a, a.T, out=out)
+    assert faults.count == 0
+    del out
+    assert memory.live_bytes() == before
+
+
+def test_without_new_threads_the_caller_does_the_work():
+    lines = """
+        import numpy as np
+        from tinyllm import backend
+        from tinyllm.backend._kernels import lib
+        x = np.random.default_rng(0).standard_normal((500, 500)).astype(np.float32)
+        backend.set_num_threads(4)
+        lib.tl_fail_threads(1)
+        alone = backend.matmul(x, x)
+        lib.tl_fail_threads(0)
+        assert np.array_equal(backend.matmul(x, x), alone)
+    """
+    done = python(lines)
+    assert done.returncode == 0, done.stderr
+
+
 # ---- which kernels run ----
 
 

@@ -69,3 +69,21 @@ def trim() -> None:
     """Give waiting blocks back to the system."""
     if lib:
         lib.tl_trim()
+
+
+class failing:
+    """For tests: ``with failing(2) as faults`` lets two allocations pass and fails the next, or all from there on if
+    `forever`. `faults.count` says how many have failed: 0 when the block asked for less. Arrays below `SMALL` bytes are
+    NumPy's and don't count. One block at a time.
+    """
+
+    def __init__(self, successes: int, forever: bool = False):
+        self.successes, self.forever, self.count = successes, forever, 0
+
+    def __enter__(self) -> failing:
+        lib.tl_fail_after(self.successes, self.forever)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.count = lib.tl_failed()
+        lib.tl_fail_after(-1, False)
