@@ -43,7 +43,7 @@
 #include "broadcast.c"
 #include "reduce.c"
 #include "index.c"
-#include "matmul.c"
+#include "matmul/matmul.c"
 #include "rows.c"
 #include "loss.c"
 #include "attention/forward.c"

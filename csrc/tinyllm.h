@@ -76,6 +76,16 @@ typedef struct {
     uint64_t stream, base;
 } tl_attention;
 
+/* What follows a product in matmul (matmul/): z = alpha a b + beta add + bias. With act, a tl_act or -1 for none, c = act(z)
+ * and pre = z, or, where there is grad_of, c = z act'(grad_of) and value = act(grad_of). add, pre, grad_of and value are
+ * contiguous, of the whole batch's shape (..., M, N), and may be NULL (add: c itself); value may be grad_of. */
+typedef struct {
+    double alpha, beta;
+    int act;
+    const void *add, *grad_of;
+    void *pre, *value;
+} tl_epilogue;
+
 #endif
 
 #ifdef TL_KERNEL
@@ -126,12 +136,12 @@ TL_KERNEL(void, gather, const T *x, const int64_t *index, T *y, int64_t outer, i
 TL_KERNEL(int, gather_grad, const T *dy, const int64_t *index, T *dx, int64_t outer, int64_t n, int64_t count,
           int64_t inner);
 
-/* ---- matmul.c ---- */
+/* ---- matmul/ ---- */
 
-/* c (..., M, N) = a (..., M, K) b (..., K, N) + bias (N,) or NULL; with accumulate, c += that. Strides: am, ak, bk, bn, cm;
- * the columns of c have stride 1. batch: shape of the batch, then the strides of a, b and c over it (0: broadcast). */
+/* c (..., M, N) = a (..., M, K) b (..., K, N) + bias (N,) or NULL, and an epilogue or NULL. Strides: am, ak, bk, bn, cm; the
+ * columns of c have stride 1. batch: shape of the batch, then the strides of a, b and c over it (0: broadcast). */
 TL_KERNEL(int, matmul, int batch_dims, const int64_t *batch, int64_t M, int64_t N, int64_t K, const T *a, int64_t am,
-          int64_t ak, const T *b, int64_t bk, int64_t bn, const T *bias, T *c, int64_t cm, int accumulate);
+          int64_t ak, const T *b, int64_t bk, int64_t bn, const T *bias, T *c, int64_t cm, const tl_epilogue *epilogue);
 
 /* ---- rows.c: x (rows, columns); w, b (columns) may be NULL; mean, rstd, lse (rows) ---- */
 

@@ -176,11 +176,20 @@ def matmul(d: Draw) -> Call:
     m, n, k = d.side(), d.side(), d.side()
     batch = () if d.large else d.shape(0, 2, max_side=3)
     a, b = d.normal(*d.part_of(batch), m, k), d.normal(*d.part_of(batch), k, n)
-    kwargs: dict[str, Any] = {"bias": d.maybe(d.normal(n))}
+    shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
+    kwargs: dict[str, Any] = {"bias": d.maybe(d.normal(n)), "alpha": d.choice([1.0, 1.0, -0.5])}
     if d.flag():
-        shape = (*np.broadcast_shapes(a.shape[:-2], b.shape[:-2]), m, n)
-        kwargs |= {"out": d.fresh(*shape), "accumulate": d.flag()}
-    return Call((a, b), kwargs, writes=("out",) if "out" in kwargs else (), length=k, gaps=d.flag())
+        kwargs |= {"out": d.fresh(*shape)}
+    kwargs["beta"] = d.choice([0.0, 1.0, 0.5])
+    if "out" not in kwargs or d.flag():
+        kwargs["add"] = d.normal(*shape)
+    kwargs["act"] = d.choice([None, *elementwise.GATES])
+    if kwargs["act"] and d.flag():
+        kwargs |= {"grad_of": 2 * d.normal(*shape), "value": d.maybe(d.fresh(*shape))}
+    elif kwargs["act"]:
+        kwargs["pre"] = d.maybe(d.fresh(*shape))
+    writes = tuple(name for name in ("out", "pre", "value") if kwargs.get(name) is not None)
+    return Call((a, b), kwargs, writes, length=k + 50, gaps=d.flag())
 
 
 def row_function(d: Draw) -> Call:

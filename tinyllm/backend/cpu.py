@@ -6,10 +6,12 @@ read float32 and float64; where one needs C-contiguous input, a view that isn't 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinyllm.backend import cpu_fused, reference
-from tinyllm.backend._call import NULL, Array, check, dense, int64s, kernels, lib, ptr, strides, writable
+from tinyllm.backend._call import NULL, Array, check, dense, ffi, int64s, kernels, lib, ptr, strides, writable
 from tinyllm.backend.cpu_fused import *  # noqa: F403
 from tinyllm.backend.memory import empty
 from tinyllm.backend.reference import GRAD_NEEDS, sort
@@ -59,6 +61,7 @@ _reduce, _arg_reduce, _cumsum = kernels("reduce"), kernels("arg_reduce"), kernel
 _take, _take_grad = kernels("take"), kernels("take_grad")
 _gather, _gather_grad = kernels("gather"), kernels("gather_grad")
 _matmul = kernels("matmul")
+_EPILOGUE = ffi.typeof("tl_epilogue *")
 
 
 # ---- making arrays ----
@@ -319,26 +322,74 @@ def gather_grad(dy: Array, axis: int, index: Array, n: int) -> Array:
 # ---- matrix products ----
 
 
-def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False) -> Array:
-    """(..., M, K) @ (..., K, N) + bias (N,); with accumulate, out += that. Any strides: packing reads them."""
+def matmul(
+    a: Array,
+    b: Array,
+    bias: Array | None = None,
+    out: Array | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    add: Array | None = None,
+    act: str | None = None,
+    pre: Array | None = None,
+    grad_of: Array | None = None,
+    value: Array | None = None,
+) -> Array:
+    """alpha (a @ b) + beta add + bias and what follows it. Any strides: packing reads them."""
     if a.dtype not in _matmul:
-        return reference.matmul(a, b, bias, out, accumulate)
+        return reference.matmul(
+            a, b, bias, out, alpha=alpha, beta=beta, add=add, act=act, pre=pre, grad_of=grad_of, value=value
+        )
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     batch = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else _broadcast(a.shape[:-2], b.shape[:-2])
-    if out is None:
-        out, accumulate = empty((*batch, m, n), a.dtype), False
-    elif writable(out).strides[-1] != out.itemsize and n > 1:
-        result = matmul(a, b, bias)
-        out[...] = binary("add", out, result) if accumulate else result
-        return out
+    result = empty((*batch, m, n), a.dtype) if out is None else writable(out)
+    if result.strides[-1] != result.itemsize and n > 1:
+        result = copy(result)
+    epilogue, held = NULL, None
+    if act is not None or beta != 0.0 or alpha != 1.0:
+        assert beta == 0.0 or add is not None or out is not None
+        epilogue, held = _epilogue(result, alpha, beta, None if add is out else add, act, pre, grad_of, value)
     ndim, dims = len(batch), NULL
     if ndim:
-        over_a, over_b, over_c = _spread(a, ndim + 2), _spread(b, ndim + 2), _spread(out, ndim + 2)
+        over_a, over_b, over_c = _spread(a, ndim + 2), _spread(b, ndim + 2), _spread(result, ndim + 2)
         dims = int64s([*batch, *over_a[:-2], *over_b[:-2], *over_c[:-2]])
     size, step_a, step_b = a.itemsize, a.strides, b.strides
+    bias = bias if bias is None else dense(bias)
     status = _matmul[a.dtype](
         ndim, dims, m, n, k, ptr(a), step_a[-2] // size, step_a[-1] // size, ptr(b), step_b[-2] // size,
-        step_b[-1] // size, ptr(bias if bias is None else dense(bias)), ptr(out), out.strides[-2] // size, accumulate,
+        step_b[-1] // size, ptr(bias), ptr(result), result.strides[-2] // size, epilogue,
     )  # fmt: skip
     check(status)
+    if held is not None:
+        for target, written in ((pre, held[0]), (value, held[1])):
+            if target is not None and target is not written:
+                target[...] = written
+    if out is None or out is result:
+        return result
+    out[...] = result
     return out
+
+
+def _epilogue(
+    out: Array,
+    alpha: float,
+    beta: float,
+    add: Array | None,
+    act: str | None,
+    pre: Array | None,
+    grad_of: Array | None,
+    value: Array | None,
+) -> tuple[Any, tuple[Array | None, ...]]:
+    """What follows the product, for C, and the arrays that it points to: pre and value, or what stands in for them."""
+    if beta == 0.0:
+        add = None
+    elif add is not None:
+        add = copy(add) if np.may_share_memory(add, out) else _dense(add)
+    dense_pre, dense_value = (
+        x if x is None or writable(x).flags.c_contiguous else empty(x.shape, x.dtype) for x in (pre, value)
+    )
+    h = None if grad_of is None else _dense(grad_of)
+    pointers = (ptr(add), ptr(h), ptr(dense_pre), ptr(dense_value))
+    number = -1 if act is None else _ACT[act]
+    return ffi.new(_EPILOGUE, (alpha, beta, number, *pointers)), (dense_pre, dense_value, add, h)

@@ -151,7 +151,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
 
 # name -> (what the gradient reads: "x" the input, "y" the output, "" neither; dx from (dy, x or y)).
 # At a kink the value is PyTorch's: relu'(0) = 0, leaky_relu'(0) = slope.
-_UNARY_GRAD: dict[str, tuple[str, Callable[[Array, Any], Array]]] = {
+UNARY_GRAD: dict[str, tuple[str, Callable[[Array, Any], Array]]] = {
     "neg": ("", lambda dy, _: -dy),
     "abs": ("x", lambda dy, x: dy * np.sign(x)),
     "sign": ("", lambda dy, _: dy * 0.0),
@@ -192,7 +192,7 @@ _UNARY_GRAD: dict[str, tuple[str, Callable[[Array, Any], Array]]] = {
     "square": ("x", lambda dy, x: 2.0 * dy * x),
 }
 
-GRAD_NEEDS: dict[str, str] = {name: needs for name, (needs, _) in _UNARY_GRAD.items()}
+GRAD_NEEDS: dict[str, str] = {name: needs for name, (needs, _) in UNARY_GRAD.items()}
 
 BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "add": np.add,
@@ -243,7 +243,7 @@ def unary(name: str, x: Array, out: Array | None = None) -> Array:
 
 def unary_grad(name: str, dy: Array, x: Array | None, y: Array | None) -> Array:
     """dx = dy * f'(x). Of x and y only the one named by GRAD_NEEDS[name] is read; the other may be None."""
-    needs, formula = _UNARY_GRAD[name]
+    needs, formula = UNARY_GRAD[name]
     return exact(formula)(dy, x if needs == "x" else y)
 
 
@@ -283,7 +283,7 @@ def gated(act: str, gate: Array, up: Array) -> Array:
 def gated_grad(act: str, dy: Array, gate: Array, up: Array) -> tuple[Array, Array]:
     """(dgate, dup) = (dy * up * act'(gate), dy * act(gate))."""
     value = UNARY[act](gate)
-    needs, formula = _UNARY_GRAD[act]
+    needs, formula = UNARY_GRAD[act]
     return dy * up * formula(np.ones_like(dy), gate if needs == "x" else value), dy * value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyllm.backend.reference._exact import exact
+from tinyllm.backend.reference.elementwise import UNARY, UNARY_GRAD
 
 Array = np.ndarray
 
@@ -96,20 +97,58 @@ def gather_grad(dy: Array, axis: int, index: Array, n: int) -> Array:
     return dx
 
 
-def matmul(a: Array, b: Array, bias: Array | None = None, out: Array | None = None, accumulate: bool = False) -> Array:
-    """(..., M, K) @ (..., K, N) + bias (N,), batch axes broadcast: (..., M, N). With accumulate, out += that.
+def matmul(
+    a: Array,
+    b: Array,
+    bias: Array | None = None,
+    out: Array | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 0.0,
+    add: Array | None = None,
+    act: str | None = None,
+    pre: Array | None = None,
+    grad_of: Array | None = None,
+    value: Array | None = None,
+) -> Array:
+    """z = alpha (a @ b) + beta add + bias for a (..., M, K), b (..., K, N), bias (N,); batch axes broadcast.
 
-    else out = that.
+    All else has the shape (..., M, N) of z; add is `out` where only beta is given, and is not read where beta is 0.
+    With act, one of GATES, the result is act(z) and z itself is stored to `pre`; with grad_of = h too, the result is
+    z act'(h), the gradient of act's input, and act(h) is stored to `value`, which may be h.
     """
-    result = _product(a, b, bias)
+    z, y, h = _product(a, b, bias, alpha, beta, out if add is None else add, act, grad_of)
+    for target, result in ((pre, z), (value, h)):
+        if target is not None:
+            target[...] = result
     if out is None:
-        return result
-    with np.errstate(all="ignore"):
-        out[...] = out + result if accumulate else result
+        return y
+    out[...] = y
     return out
 
 
 @exact
-def _product(a: Array, b: Array, bias: Array | None) -> Array:
-    y = np.matmul(a, b)
-    return y if bias is None else y + bias
+def _product(
+    a: Array,
+    b: Array,
+    bias: Array | None,
+    alpha: float,
+    beta: float,
+    add: Array | None,
+    act: str | None,
+    grad_of: Array | None,
+) -> tuple[Array, Array, Array | None]:
+    """(z, the result, act(h) or None)."""
+    z = alpha * np.matmul(a, b)
+    if beta != 0:
+        assert add is not None
+        z = z + beta * add
+    if bias is not None:
+        z = z + bias
+    if act is None:
+        return z, z, None
+    if grad_of is None:
+        return z, UNARY[act](z), None
+    h = UNARY[act](grad_of)
+    needs, formula = UNARY_GRAD[act]
+    return z, formula(z, grad_of if needs == "x" else h), h

@@ -1,0 +1,101 @@
+/* What follows a product, done to each tile while it is in L1: scales, activations and their gradients. */
+
+/* act, its value at x, and dy times its slope there (y is the value); the formulas of elementwise.c. */
+#define TL_EPILOGUE(X)                                                   \
+    X(SIGMOID, v_sigmoid(x), dy * y * (v_splat(1) - y))                  \
+    X(RELU, v_max(v_zero(), x), v_select(y <= v_zero(), v_zero(), dy))   \
+    X(GELU, x_gelu(x), dy * x_gelu_slope(x))                             \
+    X(GELU_TANH, x_gelu_tanh(x), dy * x_gelu_tanh_slope(x))              \
+    X(SILU, x_silu(x), dy * x_silu_slope(x))
+
+INLINE V load_upto(const T *p, int64_t n) { return n >= (int)W ? v_load(p) : v_load_n(p, n); }
+
+INLINE void store_upto(T *p, V x, int64_t n) {
+    if (n >= (int)W)
+        v_store(p, x);
+    else
+        v_store_n(p, x, n);
+}
+
+#define TL_DEFINE(name, act, gradient)                                                                             \
+    static void finish_##name(int64_t rows, int64_t cols, T *c, int64_t cm, T *pre, const T *h, T *value,          \
+                              int64_t step) {                                                                      \
+        (void)h, (void)value;                                                                                      \
+        for (int64_t i = 0; i < rows; i++, c += cm) {                                                              \
+            for (int64_t j = 0; j < cols; j += W) {                                                                \
+                V x = load_upto(c + j, cols - j);                                                                  \
+                if (pre) store_upto(pre + i * step + j, x, cols - j);                                              \
+                store_upto(c + j, act, cols - j);                                                                  \
+            }                                                                                                      \
+        }                                                                                                          \
+    }                                                                                                              \
+    static void finish_grad_##name(int64_t rows, int64_t cols, T *c, int64_t cm, T *pre, const T *h, T *value,     \
+                                   int64_t step) {                                                                 \
+        (void)pre;                                                                                                 \
+        for (int64_t i = 0; i < rows; i++, c += cm) {                                                              \
+            for (int64_t j = 0; j < cols; j += W) {                                                                \
+                V dy = load_upto(c + j, cols - j), x = load_upto(h + i * step + j, cols - j), y = act;             \
+                store_upto(c + j, gradient, cols - j);                                                             \
+                if (value) store_upto(value + i * step + j, y, cols - j);                                          \
+            }                                                                                                      \
+        }                                                                                                          \
+    }
+TL_EPILOGUE(TL_DEFINE)
+#undef TL_DEFINE
+
+static gemm_finish finish_of(const tl_epilogue *e) {
+#define TL_ENTRY(name, act, gradient) [TL_ACT_##name] = finish_##name,
+    static const gemm_finish forward[] = {TL_EPILOGUE(TL_ENTRY)};
+#undef TL_ENTRY
+#define TL_ENTRY(name, act, gradient) [TL_ACT_##name] = finish_grad_##name,
+    static const gemm_finish backward[] = {TL_EPILOGUE(TL_ENTRY)};
+#undef TL_ENTRY
+    if (e->act < 0) return NULL;
+    return (e->grad_of ? backward : forward)[e->act];
+}
+
+static void finish_part(const gemm_job *g, int64_t i, int64_t rows, int64_t n, int64_t cols) {
+    int64_t at = i * g->N + n;
+    g->finish(rows, cols, g->c + i * g->cm + n, g->cm, g->pre ? g->pre + at : NULL, g->h ? g->h + at : NULL,
+              g->value ? g->value + at : NULL, g->N);
+}
+
+/* c = alpha sums (+ beta times `from`, in the first block of K; + from = c, in later ones) (+ bias). */
+static void scale_tile(const gemm_job *g, const T *sums, const T *from, int64_t from_step, T beta, T *c, int64_t rows,
+                       int64_t cols, const T *bias) {
+    V alpha = v_splat(g->alpha);
+    for (int64_t i = 0; i < rows; i++) {
+        for (int64_t j = 0; j < cols; j += W) {
+            V x = alpha * v_load(sums + i * NR + j);
+            if (from) x = v_fma(v_splat(beta), load_upto(from + i * from_step + j, cols - j), x);
+            if (bias) x += load_upto(bias + j, cols - j);
+            store_upto(c + i * g->cm + j, x, cols - j);
+        }
+    }
+}
+
+/* One block of K of the tile of c at row i, column n, and what follows the last block. */
+static void tile_and_epilogue(const gemm_job *g, gemm_tile tile, int64_t k, int64_t depth, const T *a, const T *b,
+                              int64_t i, int64_t rows, int64_t n, int64_t cols) {
+    T *c = g->c + i * g->cm + n;
+    int last = k + depth == g->K;
+    const T *bias = g->bias && last ? g->bias + n : NULL;
+    const T *from = k > 0 ? c : g->add ? g->add + i * g->add_step + n : NULL;
+    int64_t from_step = k > 0 ? g->cm : g->add_step;
+    if (g->alpha == 1 && (g->beta == 1 || !g->add)) {
+        tile(depth, a, b, from, from_step, c, g->cm, cols, bias);
+    } else {
+        T sums[MR * NR];
+        tile(depth, a, b, NULL, 0, sums, NR, cols, NULL);
+        scale_tile(g, sums, from, from_step, k > 0 ? 1 : g->beta, c, rows, cols, bias);
+    }
+    if (last && g->finish) finish_part(g, i, rows, n, cols);
+}
+
+/* An empty sum. */
+static void epilogue_alone(const gemm_job *g) {
+    for (int64_t i = 0; i < g->M; i++)
+        for (int64_t j = 0; j < g->N; j++)
+            g->c[i * g->cm + j] = (g->add ? g->beta * g->add[i * g->add_step + j] : 0) + (g->bias ? g->bias[j] : 0);
+    if (g->finish) finish_part(g, 0, g->M, 0, g->N);
+}

@@ -1,0 +1,38 @@
+/* Block sizes, and what all parts of a product know about it.
+ *
+ * Legend: a (M, K) with strides am, ak; b (K, N) with strides bk, bn; c (M, N) with strides cm, 1.
+ */
+
+#if defined(TL_AVX512) || defined(__aarch64__)
+#define TL_MR 12 /* 24 sums + 2 of B + 1 of A in 32 registers */
+#else
+#define TL_MR 6 /* 12 + 2 + 1 in 16 */
+#endif
+
+enum {
+    MR = TL_MR,
+    NR = 2 * W,
+    KC = TL_DOUBLE ? 256 : 512,
+    MC = 96,           /* rows of A packed at once: KC * MC elements stay in L2 */
+    NC = 4096,         /* columns of B packed at once, */
+    PACKED_B = 1 << 21, /* and elements: 8 MB of L3 */
+    A_STRIDE = KC + 16, /* between the rows of a strip: no power of two, so that they fall into different sets of L1 */
+    SMALL_WORK = 1 << 15, /* multiply-adds below which a thread is not worth its start */
+};
+
+/* What becomes of a finished part of c while it is in L1 (epilogue.h). */
+typedef void (*gemm_finish)(int64_t rows, int64_t cols, T *c, int64_t cm, T *pre, const T *h, T *value, int64_t step);
+
+typedef struct {
+    int64_t M, N, K;
+    const T *a, *b, *bias;
+    T *c;
+    int64_t am, ak, bk, bn, cm;
+    T alpha, beta;
+    const T *add; /* NULL where beta is 0 */
+    int64_t add_step;
+    gemm_finish finish; /* NULL: c is the result */
+    T *pre, *value;     /* these and h have c's shape and are contiguous */
+    const T *h;
+    int64_t k_step; /* size of the blocks of K */
+} gemm_job;
