@@ -819,3 +819,34 @@ def test_an_encoder_without_positions_is_equivariant_and_with_them_is_not():
     placed = nn.SinusoidalPositions(8).at(np.arange(5))
     a, b = block(placed.embed(x[:, order])), block(placed.embed(x))
     assert not np.allclose(a.detach(), b.detach().numpy()[:, order])
+
+
+@pytest.mark.parametrize("act", ["relu", "gelu", "gelu_new", "silu", "tanh"])
+def test_the_fused_mlp_is_the_composed_one_bit_for_bit(act):
+    """In float32, forward and every gradient; tanh is not fused."""
+
+    def run(mlp):
+        x = rand(3, 5, 8, dtype=np.float32).requires_grad_()
+        y = mlp(x)
+        (y * y).sum().backward()
+        return y, x.grad, *(p.grad for p in mlp.parameters())
+
+    mlp = nn.MLP(8, 13, nn.activation(act))
+    fused = run(mlp)
+    calls = []
+    mlp.up.register_forward_hook(lambda *_: calls.append(1))  # a hook must be called, so nothing is fused
+    mlp.zero_grad()
+    assert all(same(a, b) for a, b in zip(fused, run(mlp), strict=True)) and calls
+
+
+def test_what_replaces_a_part_of_the_mlp_is_called():
+    class Doubled(nn.Linear):
+        def forward(self, input):
+            return 2 * super().forward(input)
+
+    mlp, x = nn.MLP(4, 6), rand(2, 4, dtype=np.float32)
+    before = mlp(x)
+    down = Doubled(6, 4)
+    down.weight, down.bias = mlp.down.weight, mlp.down.bias
+    mlp.down = down
+    np.testing.assert_allclose(mlp(x).detach(), 2 * before.detach().numpy(), rtol=1e-6)

@@ -58,11 +58,17 @@ SwiGLU = _module("SwiGLU", F.swiglu, dim=-1)
 Softmax = _module("Softmax", F.softmax, dim=-1)
 LogSoftmax = _module("LogSoftmax", F.log_softmax, dim=-1)
 
+
+def gelu_tanh(input: Tensor) -> Tensor:
+    """GELU's tanh form."""
+    return F.gelu(input, approximate="tanh")
+
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
-    "gelu_new": lambda x: F.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
     "silu": F.silu,
     "swish": F.silu,
     "tanh": F.tanh,

@@ -11,6 +11,7 @@ from .. import ops
 from .._tensor import Tensor
 from ..autograd import apply
 from . import functional as F
+from .activations import gelu_tanh
 from .attention import Attention
 from .cache import LayerCache
 from .layers import Dropout, Linear
@@ -18,9 +19,21 @@ from .masks import Mask
 from .module import Module
 from .positions import Where
 
+_FUSED: dict[Callable[[Tensor], Tensor], str] = {
+    F.gelu: "gelu",
+    gelu_tanh: "gelu_tanh",
+    F.relu: "relu",
+    F.sigmoid: "sigmoid",
+    F.silu: "silu",
+}
+
 
 class MLP(Module):
-    """down(activation(up(x))): (..., d) -> (..., d_hidden) -> (..., d). `d_hidden` is 4 d unless given."""
+    """down(activation(up(x))): (..., d) -> (..., d_hidden) -> (..., d). `d_hidden` is 4 d unless given.
+
+    One fused op where it can be: for the activations above, as long as `up` and `down` are what was made here. Another
+    module put in their place, or a hook on one of them, is called as ever.
+    """
 
     def __init__(
         self,
@@ -37,7 +50,15 @@ class MLP(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) -> (..., d)."""
-        return self.down(self.activation(self.up(x)))
+        act = _FUSED.get(self.activation)
+        if act is None or not (_plain(self.up) and _plain(self.down)):
+            return self.down(self.activation(self.up(x)))
+        return F.feed_forward(x, self.up.weight, self.up.bias, self.down.weight, self.down.bias, act)
+
+
+def _plain(module: Module) -> bool:
+    """Whether calling `module` is nothing but F.linear on its parameters."""
+    return type(module) is Linear and not module.has_hooks
 
 
 class GatedMLP(Module):

@@ -348,8 +348,16 @@ class Module:
 
     # -- calling and hooks --
 
+    @property
+    def has_hooks(self) -> bool:
+        """Whether a hook watches or changes what calling this module does."""
+        own = self.__dict__
+        return bool(
+            own["_forward_pre_hooks"] or own["_forward_hooks"] or own["_backward_pre_hooks"] or own["_backward_hooks"]
+        )
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._forward_pre_hooks or self._forward_hooks or self._backward_pre_hooks or self._backward_hooks):
+        if not self.has_hooks:
             return self.forward(*args, **kwargs)
         for hook in list(self._forward_pre_hooks.values()):
             changed = hook(self, args)

@@ -25,6 +25,7 @@ from .binary import (
     Remainder,
     Sub,
 )
+from .feed_forward import FeedForward
 from .index import Embedding, Gather, Scatter, ScatterAdd, Slice
 from .linalg import Linear, Matmul
 from .loss import BinaryCrossEntropy, CrossEntropy

@@ -24,6 +24,18 @@ def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return apply(ops.Linear, input, weight, bias)
 
 
+def feed_forward(
+    input: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None, activation: str = "gelu"
+) -> Tensor:
+    """activation(input w1^T + b1) w2^T + b2, fused: input (..., d), w1 (n, d), b1 (n,), w2 (m, n), b2 (m,) ->
+    (..., m).
+
+    activation: gelu, gelu_tanh, relu, sigmoid or silu. Of the hidden layer only what the activation takes is kept for
+    backward.
+    """
+    return apply(ops.FeedForward, input, w1, b1, w2, b2, act=activation)
+
+
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
     """Rows of `weight` (n, d) by integer ids of any shape -> (*ids, d). The row `padding_idx` gets no
     gradient.
