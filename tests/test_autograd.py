@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyllm
-from tinyllm import Tensor, tensor
+from tinyllm import Tensor, tape, tensor
 from tinyllm.autograd import Node, grad
 
 
@@ -311,6 +311,95 @@ def test_a_decorated_function_keeps_threads_apart():
         assert not tinyllm.no_grad()(tinyllm.is_grad_enabled)() and tinyllm.is_grad_enabled()
         leave.set()
         t.join()
+
+
+@pytest.fixture
+def remaking(monkeypatch):
+    """Outputs of any size are made again in backward where their op can, and counted by the name of the op."""
+    monkeypatch.setattr(tape, "REMAKE_FROM", 0)
+    made = []
+    for op in (tinyllm.ops.Gelu, tinyllm.ops.LayerNorm):
+        original = op.remake
+        counted = staticmethod(lambda ctx, *saved, f=original, name=op.__name__: made.append(name) or f(ctx, *saved))
+        monkeypatch.setattr(op, "remake", counted)
+    return made
+
+
+def hidden_layer(seed=0):
+    rng = np.random.default_rng(seed)
+    return [Tensor(rng.standard_normal(s), True) for s in ((5, 4), (4,), (4,), (6, 4), (3, 6))]
+
+
+def run_hidden_layer(x, gain, bias, up, down):
+    n = tinyllm.nn.functional.layer_norm(x, (4,), gain, bias)
+    return tinyllm.nn.functional.linear(tinyllm.nn.functional.gelu(tinyllm.nn.functional.linear(n, up)), down)
+
+
+def test_a_remade_output_gives_the_same_bits(remaking, monkeypatch):
+    leaves = hidden_layer()
+    grads, saved = [], []
+    for least in (0, 1 << 40):
+        monkeypatch.setattr(tape, "REMAKE_FROM", least)
+        with tinyllm.profile() as p:
+            y = run_hidden_layer(*leaves)
+        grads.append(grad((y * y).sum(), leaves))
+        saved.append(p.saved_bytes)
+    assert remaking == ["Gelu", "LayerNorm"]  # once a reader, and only where asked
+    assert saved[1] - saved[0] == 8 * 5 * (4 + 6)
+    for a, b in zip(*grads, strict=True):
+        assert a.array.tobytes() == b.array.tobytes()
+
+
+def test_nobody_stores_what_is_remade(remaking):
+    x, *_, down = hidden_layer()
+    h = tinyllm.nn.functional.gelu(x @ tinyllm.ones(4, 6, dtype=tinyllm.float64))
+    kept = weakref.ref(h.array)
+    y = tinyllm.nn.functional.linear(h, down)
+    del h
+    assert kept() is None
+    for _ in range(2):
+        y.sum().backward(retain_graph=True)
+    assert remaking == ["Gelu"] * 2 and x.grad is not None
+
+
+def test_a_remade_output_outlives_the_backward_of_its_maker(remaking):
+    """The maker has run and freed its own needs; a reader that only its weight is asked of can still have it."""
+    x, w = leaf(1.0, -2.0), leaf(3.0, 4.0)
+    h = tinyllm.nn.functional.gelu(x)
+    first, second = (h + 2.0).sum(), (h * w).sum()
+    expected = h.tolist()
+    first.backward()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        second.backward()
+    (dw,) = grad(second, w)
+    assert dw.tolist() == expected and remaking == ["Gelu"]
+    assert h.grad_fn._saved is None  # nobody reads it any more
+
+
+def test_writing_to_what_is_remade_or_remade_from_is_noticed(remaking):
+    w = leaf(3.0, 4.0)
+    for written in ("input", "output"):
+        x = leaf(1.0, -2.0)
+        inner = x * 1.0
+        h = tinyllm.nn.functional.gelu(inner)
+        y = (h * w).sum()
+        with tinyllm.no_grad():
+            (inner if written == "input" else h).zero_()
+        with pytest.raises(RuntimeError, match="modified in place"):
+            grad(y, w)
+    h = tinyllm.nn.functional.gelu(leaf(1.0, -2.0))
+    with tinyllm.no_grad():
+        h.fill_(7.0)  # before anybody saved it: what is saved is what it holds now
+    assert grad((h * w).sum(), w)[0].tolist() == [7.0, 7.0] and not remaking
+
+
+def test_a_chain_of_remakes_is_one_link_long(remaking):
+    x = leaf(1.0, -2.0)
+    h = x
+    for _ in range(4):
+        h = tinyllm.nn.functional.gelu(h)
+    h.sum().backward()
+    assert len(remaking) == 2
 
 
 def test_profile_counts_flops_and_saved_bytes():

@@ -23,7 +23,7 @@ LAYERS = [
     ["errors", "_version", "_io", "random", "config"],
     ["formats", "dtypes"],
     ["backend"],
-    ["op", "tape", "autograd"],
+    ["op", "recording", "tape", "autograd"],
     ["ops"],
     ["functions", "_tensor", "creation", "tokenizers"],
     ["optim", "nn"],
@@ -35,8 +35,9 @@ LAYERS = [
 HEIGHT = {room: height for height, layer in enumerate(LAYERS) for room in layer}
 LEVEL = {
     "config": {"errors", "_io"},
-    "tape": {"op"},
-    "autograd": {"op", "tape"},
+    "tape": {"op", "recording"},
+    "recording": {"tape"},  # by name only
+    "autograd": {"op", "recording", "tape"},
     "functions": {"_tensor"},  # one thing in two rooms
     "_tensor": {"functions"},
     "creation": {"functions", "_tensor"},

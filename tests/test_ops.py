@@ -221,6 +221,16 @@ def test_gradients_asked_for_one_by_one_are_the_same_and_belong_to_the_caller(na
             assert other is None or not np.shares_memory(g.array, other)
 
 
+@pytest.mark.parametrize("name", [n for n in OPS if registry[n].remake is not None and registry[n].differentiable])
+@cases(10)
+@given(data=st.data())
+def test_an_output_made_again_has_the_same_bits(name, data):
+    op = registry[name]
+    (y,), _ = run(op, sample(op, data), requires_grad=True)
+    if y.node is not None and y.node._can_remake():
+        assert op.remake(y.node, *y.node.saved).tobytes() == y.array.tobytes()
+
+
 @every_op
 @cases(3)
 @given(data=st.data())

@@ -1,7 +1,7 @@
 """Reverse-mode differentiation: the tape is walked backwards, and gradients meet.
 
-`backward` keeps a heap of nodes and needs no recursion. First-order gradients only, by design: it lets every fused
-kernel be written once.
+Nodes run in the reverse of the order in which they were recorded, so no recursion is needed. First-order gradients
+only, by design: it lets every fused kernel be written once.
 
 How gradients meet: those of an intermediate value are summed as they come, those of a leaf are completed in a buffer of
 their own and added once to `.grad` (the first time: moved there). One micro-batch per rank, summed in rank order, is
@@ -10,24 +10,15 @@ therefore bitwise equal to one process.
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
 from . import backend
-from .tape import (
-    Node,
-    Variable,
-    apply,
-    enable_grad,
-    is_grad_enabled,
-    no_grad,
-    profile,
-    recorder,
-    set_grad_enabled,
-)
+from .recording import enable_grad, is_grad_enabled, no_grad, profile, recorder, set_grad_enabled
+from .tape import Node, Variable, apply
 
 __all__ = [
     "Node",
@@ -44,58 +35,144 @@ __all__ = [
 
 
 class _Sum:
-    """A gradient being summed: the first term is borrowed, the second makes a buffer of our own, further ones are
-    added in place.
+    """A gradient being summed. A first term that others may refer to is borrowed; the sum goes into the first array of
+    our own.
     """
 
     __slots__ = ("array", "owned")
 
-    def __init__(self) -> None:
-        self.array: Any = None  # until the first term comes
-        self.owned = False
+    def __init__(self, array: np.ndarray, owned: bool):
+        self.array, self.owned = array, owned
 
     def add(self, g: np.ndarray, owned: bool) -> None:
-        if self.array is None:
-            self.array, self.owned = g, owned
-        elif self.owned:
+        if self.owned:
             backend.add_(self.array, g)
+        elif owned:
+            self.array, self.owned = backend.add_(g, self.array), True
         else:
             self.array, self.owned = backend.binary("add", self.array, g), True
+
+    def through(self, hooks: dict[int, Callable] | None) -> None:
+        """Let hooks see the sum, and replace it."""
+        for hook in list((hooks or {}).values()):
+            result = hook(Variable.tensor_class(self.array))
+            if result is not None:
+                self.array, self.owned = result.array, False
 
     def take(self) -> np.ndarray:
         """The sum as a C-contiguous array that nothing else refers to."""
         return self.array if self.owned and self.array.flags.c_contiguous else backend.copy(self.array)
 
 
-def _plan(
-    roots: Sequence[Node], targets: set[tuple[int, int]] | None
-) -> tuple[dict[Node, list[bool]], dict[Variable, int]]:
-    """Nodes that must run, with the inputs whose gradient they owe, and for each leaf the number of contributions that
-    will come.
+class _Walk:
+    """One backward pass. With `targets` (id of a node or leaf, number of the output) it computes only what leads to
+    them and catches their gradients there; without, it adds to the `.grad` of every leaf.
     """
-    nodes, stack = set(roots), list(roots)
-    while stack:
-        for edge in stack.pop().edges:
-            if edge is not None and isinstance(edge[0], Node) and edge[0] not in nodes:
-                nodes.add(edge[0])
-                stack.append(edge[0])
-    wanted: dict[Node, list[bool]] = {}
-    pending: dict[Variable, int] = {}
-    for node in sorted(nodes, key=lambda n: n.number):
-        needs = []
-        for edge in node.edges:
-            if edge is None:
-                needs.append(False)
-            elif targets is None or (id(edge[0]), edge[1]) in targets:
-                needs.append(True)
+
+    def __init__(self, retain_graph: bool, targets: Iterable[tuple[int, int]] | None):
+        self.retain_graph = retain_graph
+        self.targets: dict[tuple[int, int], _Sum | None] | None = None if targets is None else dict.fromkeys(targets)
+        self.plan: list[tuple[Node, Sequence[bool]]] = []  # inputs first: nodes, and the inputs they owe gradients to
+        self.pending: dict[int, int] = {}  # id of a leaf: contributions that are still to come
+        self.sums: dict[tuple[int, int], _Sum] = {}
+
+    def prepare(self, outputs: Sequence[Variable]) -> None:
+        """Find the nodes that must run, and check what they saved before a gradient has been added anywhere."""
+        nodes = {id(v.node): v.node for v in outputs if v.node is not None}
+        stack = list(nodes.values())
+        while stack:
+            for edge in stack.pop().edges:
+                if edge is not None and id(edge[0]) not in nodes and isinstance(edge[0], Node):
+                    nodes[id(edge[0])] = edge[0]
+                    stack.append(edge[0])
+        for v in outputs:
+            if v.node is None:
+                self._expect(v)
+        leads: set[int] = set()
+        for node in sorted(nodes.values(), key=attrgetter("number")):
+            needs = node.needs if self.targets is None else self._wanted(node, self.targets, leads)
+            self.plan.append((node, needs))
+            if True in needs:
+                leads.add(id(node))
+                node.check_saved()
+                for edge, wanted in zip(node.edges, needs, strict=True):
+                    if wanted and isinstance(edge[0], Variable):  # type: ignore[index]
+                        self._expect(edge[0])  # type: ignore[index]
+
+    @staticmethod
+    def _wanted(node: Node, targets: Container[tuple[int, int]], leads: set[int]) -> list[bool]:
+        """For each input whether it is a target or leads to one."""
+        return [edge is not None and ((id(edge[0]), edge[1]) in targets or id(edge[0]) in leads) for edge in node.edges]
+
+    def _expect(self, leaf: Variable) -> None:
+        self.pending[id(leaf)] = self.pending.get(id(leaf), 0) + 1
+
+    def run(self) -> None:
+        """Walk the planned nodes, outputs first."""
+        while self.plan:
+            node, needs = self.plan.pop()
+            incoming = self._incoming(node)
+            if True not in needs:
+                continue
+            results = (None,) * len(needs) if incoming is None else self._backward(node, needs, incoming)
+            for edge, wanted, g in zip(node.edges, needs, results, strict=True):
+                if wanted:
+                    self.send(edge, g, g is not None and _is_fresh(g, incoming or (), results))  # type: ignore[arg-type]
+
+    def _incoming(self, node: Node) -> list[np.ndarray] | None:
+        """The gradients of the node's outputs, zero where nothing used one; None if nothing used any."""
+        arrays: list[np.ndarray | None] = []
+        for i in range(len(node.outputs)):
+            key = id(node), i
+            total = self.sums.pop(key, None)
+            if total is not None:
+                if node.hooks is not None:
+                    total.through(node.hooks.get(i))
+                if self.targets is not None and key in self.targets:
+                    self.targets[key] = total
+            arrays.append(None if total is None else total.array)
+        if all(a is None for a in arrays):
+            return None
+        return [
+            backend.full(shape, 0, dtype) if a is None else a
+            for a, (shape, dtype) in zip(arrays, node.outputs, strict=True)
+        ]
+
+    def _backward(self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray]) -> Sequence[Any]:
+        if recorder.profile is not None:
+            recorder.profile.count_backward(node, needs)
+        asked, node.needs = node.needs, needs
+        try:
+            results = node.op.backward(node, *incoming)
+        finally:
+            node.needs = asked
+        if not self.retain_graph:
+            node.release()
+        return results if isinstance(results, (tuple, list)) else (results,)
+
+    def send(self, edge: tuple[Node | Variable, int], g: np.ndarray | None, owned: bool) -> None:
+        """Add a contribution to the gradient at the end of an edge; the last one completes a leaf's."""
+        target, index = edge
+        if g is not None:
+            total = self.sums.get((id(target), index))
+            if total is None:
+                self.sums[id(target), index] = _Sum(g, owned)
             else:
-                needs.append(isinstance(edge[0], Node) and any(wanted.get(edge[0], ())))
-            if needs[-1] and edge is not None and isinstance(edge[0], Variable):
-                pending[edge[0]] = pending.get(edge[0], 0) + 1
-        if any(needs):
-            _ = node.saved  # raises if it was freed or written to, before any gradient has been added anywhere
-        wanted[node] = needs
-    return wanted, pending
+                total.add(g, owned)
+        if isinstance(target, Variable):
+            self.pending[id(target)] -= 1
+            if not self.pending[id(target)]:
+                self._finish(target)
+
+    def _finish(self, leaf: Variable) -> None:
+        total = self.sums.pop((id(leaf), 0), None)
+        if total is None:
+            return
+        total.through(leaf.hooks)
+        if self.targets is None:
+            _accumulate(leaf, total)
+        elif (id(leaf), 0) in self.targets:
+            self.targets[id(leaf), 0] = total
 
 
 def _run(
@@ -105,81 +182,30 @@ def _run(
     inputs: Sequence[Variable] | None,
 ) -> list[np.ndarray | None]:
     """Walk the graph from `outputs`. With `inputs`, return their gradients; without, add to every leaf's `.grad`."""
-    keys = [(id(v.node), v.index) if v.node is not None else (id(v), 0) for v in inputs or ()]
-    targets = set(keys) if inputs is not None else None
-    caught: dict[tuple[int, int], _Sum] = {k: _Sum() for k in keys}
-    wanted, pending = _plan([v.node for v in outputs if v.node is not None], targets)
-    sums: dict[tuple[int, int], _Sum] = {}
-    leaf_sums: dict[Variable, _Sum] = {}
-    heap: list[tuple[int, Node]] = []
-    queued: set[Node] = set()
-
-    def finish(leaf: Variable) -> None:
-        total = leaf_sums.pop(leaf, None)
-        if total is None or total.array is None:
-            return
-        grad = _through_hooks(leaf.hooks, total)
-        if targets is None:
-            _accumulate(leaf, grad)
-        elif (id(leaf), 0) in caught:
-            caught[id(leaf), 0] = grad
-
-    def send(target: Node | Variable, index: int, g: np.ndarray | None, owned: bool, counted: bool = True) -> None:
-        if isinstance(target, Variable):
-            if g is not None:
-                leaf_sums.setdefault(target, _Sum()).add(g, owned)
-            if counted:
-                pending[target] -= 1
-            if not pending.get(target):
-                finish(target)
-        elif g is not None:
-            sums.setdefault((id(target), index), _Sum()).add(g, owned)
-            if target not in queued:
-                queued.add(target)
-                heapq.heappush(heap, (-target.number, target))
-
+    keys = None if inputs is None else [(id(v.node or v), v.index) for v in inputs]
+    walk = _Walk(retain_graph, keys)
+    walk.prepare(outputs)
     for v, g in zip(outputs, grads, strict=True):
-        send(v.node if v.node is not None else v, v.index, g, False, counted=False)
-    while heap:
-        node = heapq.heappop(heap)[1]
-        incoming: list[np.ndarray] = []
-        for i, (shape, dtype) in enumerate(node.outputs):
-            total = sums.pop((id(node), i), None)
-            if total is not None:
-                total = _through_hooks((node.hooks or {}).get(i), total)
-                if (id(node), i) in caught:
-                    caught[id(node), i] = total
-            # an output that nothing used: its gradient is zero
-            incoming.append(total.array if total is not None else backend.full(shape, 0, dtype))
-        if any(wanted[node]):
-            node_needs, node.needs = node.needs, wanted[node]
-            counter = getattr(recorder, "profile", None)
-            if counter is not None:
-                counter.count_backward(node)
-            results = node.op.backward(node, *incoming)
-            results = results if isinstance(results, (tuple, list)) else (results,)
-            for i, (edge, g) in enumerate(zip(node.edges, results, strict=True)):
-                if edge is not None and wanted[node][i]:
-                    send(edge[0], edge[1], g, g is not None and _is_fresh(g, incoming, results))
-            node.needs = node_needs
-            if not retain_graph:
-                node.release()
-    return [caught[k].take() if caught[k].array is not None else None for k in keys]
+        walk.send((v.node or v, v.index), g, False)
+    walk.run()
+    caught = [(walk.targets or {})[key] for key in keys or ()]
+    return [None if total is None else total.take() for total in caught]
 
 
-def _is_fresh(g: np.ndarray, incoming: Sequence[np.ndarray], results: Sequence[np.ndarray | None]) -> bool:
+def _memory(a: np.ndarray) -> np.ndarray:
+    """The array that a is a view of: arrays of different memory share nothing."""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return a
+
+
+def _is_fresh(g: np.ndarray, incoming: Iterable[np.ndarray], results: Iterable[np.ndarray | None]) -> bool:
     """Whether g may be added into: no view of a gradient that came in, not stretched (read-only), handed out once."""
-    return (
-        g.flags.writeable and not any(np.may_share_memory(g, d) for d in incoming) and sum(g is r for r in results) == 1
-    )
-
-
-def _through_hooks(hooks: dict[int, Callable] | None, total: _Sum) -> _Sum:
-    for hook in list((hooks or {}).values()):
-        result = hook(Variable.tensor_class(total.array))
-        if result is not None:
-            total.array, total.owned = result.array, False
-    return total
+    memory = _memory(g)
+    for d in incoming:
+        if _memory(d) is memory:
+            return False
+    return g.flags.writeable and [r is g for r in results].count(True) == 1
 
 
 def _accumulate(leaf: Variable, grad: _Sum) -> None:
@@ -240,9 +266,7 @@ def backward(
         raise RuntimeError("backward: inputs must be leaves that require grad; use autograd.grad for others")
     for leaf, g in zip(leaves, _run(outputs, first, bool(retain_graph), leaves), strict=True):
         if g is not None:
-            total = _Sum()
-            total.add(g, True)
-            _accumulate(leaf, total)
+            _accumulate(leaf, _Sum(g, True))
 
 
 def grad(

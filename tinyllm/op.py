@@ -7,6 +7,8 @@ through the same properties, so that a new op is tested the moment it exists. Wh
 - `forward(ctx, *arrays, **attrs)`: the output array, or a tuple of them. Keeps on ctx what backward needs.
 - `backward(ctx, *grads)`: one array per input, None where ctx.needs says that nobody asks. Every array is fresh, or a
   view of a gradient that came in; it never aliases an input or something saved.
+- `remake(ctx, *saved)`, of a cheap op: the output once more, from what forward saved, so that nobody need store it
+  (`Node.save`).
 - `samples(draw)`: a valid Sample. `errors(draw)`: a list of Samples that must raise.
 - `flops(*shapes, **attrs)`: floating-point operations of forward.
 
@@ -73,6 +75,7 @@ class Op:
     shape: ClassVar[Callable[..., Any]]
     forward: ClassVar[Callable[..., Any]]
     backward: ClassVar[Callable[..., Any]]
+    remake: ClassVar[Callable[..., np.ndarray] | None] = None
     samples: ClassVar[Callable[..., Sample]]
     errors: ClassVar[Callable[..., list[Sample]]]
 

@@ -133,13 +133,17 @@ class LayerNorm(Op):
     @staticmethod
     def forward(ctx, x, w, b, *, eps):
         y, mean, rstd = backend.layer_norm(x, w, b, eps)
-        ctx.save(x, w, mean, rstd)
+        ctx.save(x, w, b, mean, rstd)
         return y
 
     @staticmethod
     def backward(ctx, dy):
-        x, w, mean, rstd = ctx.saved
+        x, w, _, mean, rstd = ctx.saved
         return backend.layer_norm_grad(dy, x, w, mean, rstd, tuple(ctx.needs))
+
+    @staticmethod
+    def remake(ctx, x, w, b, mean, rstd):
+        return backend.layer_norm(x, w, b, ctx.attrs["eps"])[0]
 
     @staticmethod
     def samples(draw: Draw) -> Sample:
@@ -188,6 +192,10 @@ class RmsNorm(Op):
     def backward(ctx, dy):
         x, w, rstd = ctx.saved
         return backend.rms_norm_grad(dy, x, w, rstd, tuple(ctx.needs))
+
+    @staticmethod
+    def remake(ctx, x, w, rstd):
+        return backend.rms_norm(x, w, ctx.attrs["eps"])[0]
 
     @staticmethod
     def samples(draw: Draw) -> Sample:

@@ -118,6 +118,10 @@ class Gated(Op):
         return backend.gated_grad(ctx.attrs["act"], dy, *ctx.saved)
 
     @staticmethod
+    def remake(ctx, gate, up):
+        return backend.gated(ctx.attrs["act"], gate, up)
+
+    @staticmethod
     def samples(draw: Draw) -> Sample:
         shape = draw.shape()
         return Sample((draw.array(shape, avoid=(0.0,)), draw.array(shape)), {"act": draw.choice(GATES)})

@@ -45,6 +45,10 @@ class Unary(Op, abstract=True):
     def backward(ctx, dy):
         return backend.unary_grad(ctx.op.kernel, dy, *ctx.saved)
 
+    @staticmethod
+    def remake(ctx, x, y):
+        return backend.unary(ctx.op.kernel, x) if y is None else y
+
     @classmethod
     def samples(cls, draw: Draw) -> Sample:
         return Sample((draw.array(draw.shape(), *cls.domain, avoid=cls.avoid),))

@@ -1,0 +1,137 @@
+"""What a thread records: whether ops leave nodes on the tape, and the counts of `profile`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .backend import memory
+
+if TYPE_CHECKING:
+    from .tape import Node
+
+
+class _Recorder(threading.local):
+    enabled = True
+    profile: profile | None = None
+
+
+recorder = _Recorder()
+
+
+def is_grad_enabled() -> bool:
+    """Whether ops are being recorded in this thread."""
+    return recorder.enabled
+
+
+class _Mode:
+    """Context manager and decorator (of generators too) that sets whether ops are recorded."""
+
+    mode: bool
+
+    def __init__(self) -> None:
+        self.before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.before.append(is_grad_enabled())
+        recorder.enabled = self.mode
+
+    def __exit__(self, *exc: object) -> None:
+        recorder.enabled = self.before.pop()
+
+    def __call__(self, function: Callable) -> Callable:
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generator(*args: Any, **kwargs: Any) -> Any:
+                inner = function(*args, **kwargs)
+                while True:
+                    with type(self)():
+                        try:
+                            value = next(inner)
+                        except StopIteration as stop:
+                            return stop.value
+                    yield value
+
+            return generator
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            with type(self)():  # one for each call: threads share the decorated function
+                return function(*args, **kwargs)
+
+        return wrapped
+
+
+class no_grad(_Mode):
+    """Do not record: results do not require gradients, and nothing is saved."""
+
+    mode = False
+
+
+class enable_grad(_Mode):
+    """Record again inside `no_grad`."""
+
+    mode = True
+
+
+class set_grad_enabled(_Mode):
+    """Record or don't from here on; as a context manager, until its end."""
+
+    def __init__(self, mode: bool):
+        super().__init__()
+        self.mode, self._first = mode, is_grad_enabled()
+        recorder.enabled = mode
+
+    def __enter__(self) -> None:
+        self.before.append(self._first)
+        recorder.enabled = self.mode
+
+    def __call__(self, function: Callable) -> Callable:
+        recorder.enabled = self._first  # a decorator changes nothing where it stands
+        return (enable_grad if self.mode else no_grad)()(function)
+
+
+class profile:
+    """Count the work of a block: ``with tinyllm.profile() as p`` gives p.flops, p.saved_bytes and p.peak (bytes above
+    the start).
+    """
+
+    def __init__(self) -> None:
+        self.flops = self.saved_bytes = self.peak = 0
+        self._seen: dict[int, weakref.ref] = {}  # arrays counted as saved; views count as what they are views of
+
+    def __enter__(self) -> profile:
+        self._outer, recorder.profile = recorder.profile, self
+        self._start, self._before = memory.live_bytes(), memory.peak_bytes()
+        memory.reset_peak()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.peak = max(memory.peak_bytes() - self._start, self.peak)
+        recorder.profile = self._outer
+        if self._outer is not None:  # the outer block's peak lasts from its start
+            self._outer.peak = max(self._outer.peak, max(self._before, self._start + self.peak) - self._outer._start)
+
+    def count(self, node: Node, arrays: Sequence[np.ndarray | None]) -> None:
+        """Add one run of forward (with `arrays`) to the counts."""
+        node.flops = node.op.flops(*[None if a is None else a.shape for a in arrays], **node.attrs)
+        self.flops += node.flops
+        for kept, _, _ in node._saved or ():
+            if isinstance(kept, np.ndarray):
+                whole = kept.base if isinstance(kept.base, np.ndarray) else kept
+                seen = self._seen.get(id(whole))
+                if seen is None or seen() is not whole:
+                    self._seen[id(whole)] = weakref.ref(whole)
+                    self.saved_bytes += whole.nbytes
+
+    def count_backward(self, node: Node, needs: Sequence[bool]) -> None:
+        """Each wanted gradient of a compute-bound op is about one forward's work."""
+        if node.op.cost == "compute":
+            self.flops += node.flops * sum(needs)
