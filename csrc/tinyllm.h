@@ -164,6 +164,7 @@ TL_KERNEL(int, rms_norm_grad, const T *dy, const T *x, const T *w, const T *rstd
 
 TL_KERNEL(void, cross_entropy, const T *logits, const int64_t *targets, const T *weight, int64_t ignore_index,
           double smoothing, T *loss, T *lse, int64_t rows, int64_t classes);
+/* dlogits may be logits. */
 TL_KERNEL(void, cross_entropy_grad, const T *dloss, const T *logits, const int64_t *targets, const T *lse,
           const T *weight, int64_t ignore_index, double smoothing, T *dlogits, int64_t rows, int64_t classes);
 

@@ -243,7 +243,9 @@ def cross_entropy(d: Draw) -> Call:
 def cross_entropy_grad(d: Draw) -> Call:
     logits, *rest = cross_entropy(d).args
     lse = reference.cross_entropy(logits, *rest)[1]
-    return Call((d.normal(len(logits)), logits, rest[0], lse, *rest[1:]), length=2 * logits.shape[1])
+    kwargs = {"out": d.fresh(*logits.shape)} if d.flag() else {}
+    args = (d.normal(len(logits)), logits, rest[0], lse, *rest[1:])
+    return Call(args, kwargs, writes=("out",) if kwargs else (), length=2 * logits.shape[1], gaps=d.flag())
 
 
 def joined_heads(x: Array, heads: int, kv_heads: int) -> list[Array]:
@@ -533,6 +535,17 @@ def test_gradients_of_one_projection_are_parts_of_one_array(kv_heads: int) -> No
     for gradient, part in zip(gradients, (q, k, v), strict=True):
         offsets = [y.__array_interface__["data"][0] for y in (gradient, gradients[0], part, q)]
         assert gradient.strides == part.strides and offsets[0] - offsets[1] == offsets[2] - offsets[3]
+
+
+@pytest.mark.parametrize("module", [cpu, reference])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_the_gradient_of_logits_may_take_their_place(module: Any, smoothing: float, instruction_set: str) -> None:
+    logits = reference.normal((7, 37), np.float32, (1, 0), 0)
+    dloss, targets = logits[:, 0] + 1, np.array([0, 36, 5, -100, 17, 1, 2])
+    lse = module.logsumexp(logits)
+    apart = module.cross_entropy_grad(dloss, logits, targets, lse, None, -100, smoothing)
+    module.cross_entropy_grad(dloss, logits, targets, lse, None, -100, smoothing, out=logits)
+    assert logits.tobytes() == apart.tobytes()
 
 
 ROW_BY_ROW: dict[str, Callable[[Array], Any]] = {

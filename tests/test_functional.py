@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyllm as tl
-from tinyllm import nn
+from tinyllm import nn, ops
 from tinyllm.nn import functional as F
 
 
@@ -214,6 +214,38 @@ def test_cross_entropy_of_one_hot_probabilities_is_that_of_classes(shape, smooth
     a = F.cross_entropy(tl.tensor(x), tl.tensor(soft), w, reduction="sum")
     b = F.cross_entropy(tl.tensor(x), tl.tensor(target), w, reduction="sum")
     np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_linear_cross_entropy_in_blocks_is_linear_then_cross_entropy(reduction, bias):
+    n, classes = 300, 17_000
+    assert n > 2 * ops.LinearCrossEntropy.block_rows(classes)
+    x, w, b = rand(n, 3), rand(classes, 3, seed=1), rand(classes, seed=2)
+    target = np.random.default_rng(3).integers(0, classes, n)
+    target[::7] = -100
+    settings = {"reduction": reduction, "label_smoothing": 0.1, "weight": tl.tensor(np.abs(rand(classes, seed=4)))}
+    results = []
+    for fused in (True, False):
+        inputs = [tl.tensor(a, requires_grad=True) for a in ([x, w, b] if bias else [x, w])]
+        if fused:
+            biases = {"linear_bias": inputs[2]} if bias else {}
+            loss = F.linear_cross_entropy(*inputs[:2], tl.tensor(target), **biases, **settings)
+        else:
+            loss = F.cross_entropy(F.linear(*inputs), tl.tensor(target), **settings)
+        loss.sum().backward()
+        results.append([loss.detach(), *[v.grad for v in inputs]])
+    for got, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-13)
+
+
+def test_linear_cross_entropy_holds_a_block_of_logits():
+    n, classes, row = 512, 16_384, 4 * 16_384
+    x, w = tl.tensor(rand(n, 4).astype(np.float32)), tl.tensor(rand(classes, 4).astype(np.float32), requires_grad=True)
+    target = tl.tensor(np.arange(n))
+    with tl.profile() as p:
+        F.linear_cross_entropy(x, w, target).backward()
+    assert p.peak < 1.2 * ops.LinearCrossEntropy.block_rows(classes) * row
 
 
 def test_all_ignored():

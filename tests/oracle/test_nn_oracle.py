@@ -176,6 +176,23 @@ def test_cross_entropy(reduction, weighted, smoothing, shape):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("shape", [(), (6,)])
+def test_linear_cross_entropy(reduction, weighted, shape):
+    target = classes(*shape, n=5)
+    x, w, b, scale = rand(*shape, 4), rand(5, 4, seed=1), rand(5, seed=2), np.abs(rand(5, seed=3)) + 0.1
+    if shape:
+        target.flat[0] = -100
+
+    def loss(functional, make):
+        return lambda x, w, b, t: functional.linear_cross_entropy(
+            x, w, t, linear_bias=b, weight=make(scale) if weighted else None, reduction=reduction, label_smoothing=0.1
+        )
+
+    both(loss(F, tl.tensor), loss(TF, torch.tensor), x, w, b, target)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("shape", [(5,), (4, 5), (2, 5, 3)])
 def test_cross_entropy_of_probabilities(reduction, smoothing, shape):

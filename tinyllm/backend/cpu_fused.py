@@ -170,15 +170,19 @@ def cross_entropy_grad(
     weight: Array | None,
     ignore_index: int,
     label_smoothing: float,
+    out: Array | None = None,
 ) -> Array:
-    """dlogits."""
+    """dlogits; `out` may be logits."""
     dloss, logits, targets, lse, weight = dense(dloss), dense(logits), dense(targets), dense(lse), _opt(weight)
-    dlogits = empty(logits.shape, logits.dtype)
+    dlogits = empty(logits.shape, logits.dtype) if out is None else dense(writable(out))
     _cross_entropy_grad[logits.dtype](
         ptr(dloss), ptr(logits), ptr(targets), ptr(lse), ptr(weight), ignore_index, label_smoothing, ptr(dlogits),
         *_shape(logits),
     )  # fmt: skip
-    return dlogits
+    if out is None or out is dlogits:
+        return dlogits
+    out[...] = dlogits
+    return out
 
 
 # ---- attention ----

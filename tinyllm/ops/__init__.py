@@ -28,7 +28,7 @@ from .binary import (
 from .feed_forward import FeedForward
 from .index import Embedding, Gather, Scatter, ScatterAdd, Slice
 from .linalg import Linear, Matmul
-from .loss import BinaryCrossEntropy, CrossEntropy
+from .loss import BinaryCrossEntropy, CrossEntropy, LinearCrossEntropy
 from .reduce import All, Amax, Amin, Any, Argmax, Argmin, Cumsum, Mean, Prod, Sort, Sum
 from .rows import LayerNorm, LogSoftmax, Logsumexp, RmsNorm, Softmax
 from .select import Cast, Clamp, Dropout, Gated, Where

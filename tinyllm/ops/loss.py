@@ -1,7 +1,7 @@
 """Cross-entropy: of logits and class numbers, fused so that probabilities are never stored, and of probabilities.
 
 Legend: logits (N, C); targets (N,) integers; weight (C,) of the logits' dtype, a constant, or None; loss (N,), one
-number a row (reduction="none" in PyTorch).
+number a row (reduction="none" in PyTorch). Of the fused one: x (N, K) rows, w (C, K), bias (C,) or None.
 """
 
 from __future__ import annotations
@@ -10,6 +10,17 @@ import numpy as np
 
 from .. import backend
 from ..op import Draw, Op, Sample, shape_error
+from .linalg import Linear
+
+
+def _class_numbers(op: str, targets: np.ndarray, classes: int, ignore_index: int) -> np.ndarray:
+    """The targets as int64; IndexError for one that is neither a class nor ignore_index."""
+    targets = targets if targets.dtype == np.int64 else backend.copy(targets, np.dtype(np.int64))
+    real = targets[targets != ignore_index]
+    if real.size and (real.min() < 0 or real.max() >= classes):
+        bad = real[(real < 0) | (real >= classes)][0]
+        raise IndexError(f"{op}: target {bad} is out of range: {classes} classes, ignore_index {ignore_index}")
+    return targets
 
 
 class CrossEntropy(Op):
@@ -47,13 +58,7 @@ class CrossEntropy(Op):
 
     @staticmethod
     def forward(ctx, logits, targets, *, weight=None, ignore_index, label_smoothing):
-        targets = targets if targets.dtype == np.int64 else backend.copy(targets, np.dtype(np.int64))
-        real = targets[targets != ignore_index]
-        if real.size and (real.min() < 0 or real.max() >= logits.shape[1]):
-            bad = real[(real < 0) | (real >= logits.shape[1])][0]
-            raise IndexError(
-                f"CrossEntropy: target {bad} is out of range: {logits.shape[1]} classes, ignore_index {ignore_index}"
-            )
+        targets = _class_numbers("CrossEntropy", targets, logits.shape[1], ignore_index)
         loss, lse = backend.cross_entropy(logits, targets, weight, ignore_index, label_smoothing)
         ctx.save(logits, targets, lse)
         return loss
@@ -79,6 +84,99 @@ class CrossEntropy(Op):
         z, t, ok = draw.array((2, 3)), draw.ints((2,), 0, 3), {"ignore_index": -100, "label_smoothing": 0.0}
         bad = [Sample(a, ok) for a in ((z, t + 3), (z, t - 4), (z[0], t), (z, t[:1]), (z, z[0]))]
         return [*bad, Sample((z, t), ok | {"label_smoothing": 1.5}), Sample((z, t), ok | {"weight": draw.array((2,))})]
+
+
+class LinearCrossEntropy(Op):
+    """loss = sum over rows of CrossEntropy(z), a scalar, z = x @ w^T + bias.    dx = dz @ w, dw = dz^T @ x, dbias = sum
+    of dz over rows, dz as in CrossEntropy.
+
+    z is never held whole: a block of rows goes from logits to losses to gradients in one buffer, and its part of dw is
+    added before the next block comes. So forward makes the gradients, for dloss = 1, and the first backward scales
+    them and gives them away; computing z again there would be a fourth matrix product beside three. A second
+    backward has to.
+    """
+
+    kinds, cost = "fffi", "compute"
+    settings = ("weight", "ignore_index", "label_smoothing")
+
+    @staticmethod
+    def oracle(torch, x, w, bias, targets, *, weight=None, **attrs):
+        z = torch.nn.functional.linear(x, w, bias)
+        return torch.nn.functional.cross_entropy(z, targets, weight, reduction="sum", **attrs)
+
+    @staticmethod
+    def shape(x, w, bias, targets, **attrs):
+        if len(x) != 2:
+            raise shape_error("LinearCrossEntropy", "the input must be a matrix of rows", input=(x, "N in"))
+        CrossEntropy.shape(Linear.shape(x, w, bias), targets, **attrs)
+        return ()
+
+    @classmethod
+    def flops(cls, x, w, *rest, **attrs):
+        return Linear.flops(x, w, None)
+
+    @staticmethod
+    def block_rows(classes):
+        """Rows whose logits are held at a time: 8 MB in float32, but not so few that the products become slow."""
+        return max(128, 2**21 // max(1, classes))
+
+    @staticmethod
+    def forward(ctx, x, w, bias, targets, *, weight=None, ignore_index, label_smoothing):
+        targets = _class_numbers("LinearCrossEntropy", targets, w.shape[0], ignore_index)
+        ctx.save(x, w, bias, targets)
+        losses, ctx.made = LinearCrossEntropy.by_blocks(ctx, x, w, bias, targets)
+        return backend.reduce("sum", losses, (0,))
+
+    @staticmethod
+    def by_blocks(ctx, x, w, bias, targets):
+        """The losses (N,), and the gradients that are wanted (None for others)."""
+        n, classes, settings = x.shape[0], w.shape[0], [ctx.attrs.get(a) for a in LinearCrossEntropy.settings]
+        step = LinearCrossEntropy.block_rows(classes)
+        logits, losses = backend.empty((min(n, step), classes), x.dtype), backend.empty((n,), x.dtype)
+        ones = backend.full((min(n, step),), 1, x.dtype)
+        made = [
+            backend.full(a.shape, 0, x.dtype) if a is not None and needed else None
+            for a, needed in zip((x, w, bias), ctx.needs, strict=False)
+        ]
+        dx, dw, dbias = made
+        for start in range(0, n, step):
+            rows, ids = x[start : start + step], targets[start : start + step]
+            z = backend.matmul(rows, w.T, bias, out=logits[: len(rows)])
+            loss, lse = backend.cross_entropy(z, ids, *settings)
+            backend.assign(losses[start : start + step], loss)
+            if not any(ctx.needs):
+                continue
+            dz = backend.cross_entropy_grad(ones[: len(rows)], z, ids, lse, *settings, out=z)
+            if dx is not None:
+                backend.matmul(dz, w, out=dx[start : start + step])
+            if dw is not None:
+                backend.matmul(dz.T, rows, out=dw, accumulate=start > 0)
+            if dbias is not None:
+                backend.add_(dbias, backend.reduce("sum", dz, (0,)))
+        return losses, made
+
+    @staticmethod
+    def backward(ctx, dloss):
+        made, ctx.made = ctx.made or LinearCrossEntropy.by_blocks(ctx, *ctx.saved)[1], None
+        scaled = [
+            backend.binary("mul", g, dloss, out=g) if g is not None and needed else None
+            for g, needed in zip(made, ctx.needs, strict=False)
+        ]
+        return *scaled, None
+
+    @staticmethod
+    def samples(draw: Draw) -> Sample:
+        logits = CrossEntropy.samples(draw)
+        (n, c), k = logits.args[0].shape, draw.integer(1, 5)
+        bias = draw.choice([None, draw.array((c,))])
+        return Sample((draw.array((n, k)), draw.array((c, k)), bias, logits.args[1]), logits.attrs)
+
+    @staticmethod
+    def errors(draw: Draw) -> list[Sample]:
+        x, w, b, t = draw.array((2, 3)), draw.array((4, 3)), draw.array((4,)), draw.ints((2,), 0, 4)
+        ok = {"ignore_index": -100, "label_smoothing": 0.0}
+        bad = [(x[0], w, b, t), (x, w.T, b, t), (x, w, b[:3], t), (x, w, b, t[:1]), (x, w, b, t + 4), (x, w, b, x[0])]
+        return [Sample(args, ok) for args in bad] + [Sample((x, w, b, t), ok | {"weight": draw.array((3,))})]
 
 
 class BinaryCrossEntropy(Op):

@@ -238,7 +238,7 @@ def copy(x: Array, dtype: np.dtype | type | None = None) -> Array:
 
 def unary(name: str, x: Array, out: Array | None = None) -> Array:
     """y = f(x) elementwise; f is UNARY[name]. logical_not, isnan, isinf and isfinite give bool."""
-    return _deliver(exact(UNARY[name])(x), out)
+    return deliver(exact(UNARY[name])(x), out)
 
 
 def unary_grad(name: str, dy: Array, x: Array | None, y: Array | None) -> Array:
@@ -249,7 +249,7 @@ def unary_grad(name: str, dy: Array, x: Array | None, y: Array | None) -> Array:
 
 def binary(name: str, a: Array, b: Array, out: Array | None = None) -> Array:
     """f(a, b) with NumPy broadcasting, a and b of one dtype; comparisons and logical functions give bool."""
-    return _deliver(exact(BINARY[name])(a, b), out)
+    return deliver(exact(BINARY[name])(a, b), out)
 
 
 def where(cond: Array, a: Array, b: Array) -> Array:
@@ -287,7 +287,7 @@ def gated_grad(act: str, dy: Array, gate: Array, up: Array) -> tuple[Array, Arra
     return dy * up * formula(np.ones_like(dy), gate if needs == "x" else value), dy * value
 
 
-def _deliver(result: Array, out: Array | None) -> Array:
+def deliver(result: Array, out: Array | None) -> Array:
     if out is None:
         return result
     out[...] = result

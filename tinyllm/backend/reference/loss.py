@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyllm.backend.reference._exact import exact
+from tinyllm.backend.reference.elementwise import deliver
 from tinyllm.backend.reference.rows import logsumexp
 
 Array = np.ndarray
@@ -38,7 +39,6 @@ def cross_entropy(
     return np.where(counted, loss, 0.0), lse
 
 
-@exact
 def cross_entropy_grad(
     dloss: Array,
     logits: Array,
@@ -47,12 +47,26 @@ def cross_entropy_grad(
     weight: Array | None,
     ignore_index: int,
     label_smoothing: float,
+    out: Array | None = None,
 ) -> Array:
-    """dlogits. With p = exp(logits - lse), s the smoothing and c the class,
+    """dlogits; `out` may be logits. With p = exp(logits - lse), s the smoothing and c the class,
 
     dlogits[c] = dloss * ((1 - s) * w[t] * (p[c] - [c == t]) + s/C * (p[c] * sum(w) - w[c]));   0 in an
     ignored row.
     """
+    return deliver(_slope(dloss, logits, targets, lse, weight, ignore_index, label_smoothing), out)
+
+
+@exact
+def _slope(
+    dloss: Array,
+    logits: Array,
+    targets: Array,
+    lse: Array,
+    weight: Array | None,
+    ignore_index: int,
+    label_smoothing: float,
+) -> Array:
     n, classes = logits.shape
     counted, t = _targets(targets, ignore_index)
     w = np.ones(classes, logits.dtype) if weight is None else weight

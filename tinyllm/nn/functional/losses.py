@@ -14,7 +14,7 @@ from ..._tensor import Tensor
 from ...autograd import apply
 from ...errors import DtypeError, ShapeError
 from ...functions import where
-from .layers import log_softmax
+from .layers import linear, log_softmax
 
 
 def _check_reduction(reduction: str) -> None:
@@ -59,15 +59,15 @@ def _check_weight(name: str, weight: Tensor | None, classes: int) -> None:
         )
 
 
-def _class_mean(loss: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
-    """Sum of the losses over the sum of the weights of the targets that are not ignored (NaN if there is
+def _weighted_mean(total: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> Tensor:
+    """The sum of the losses over the sum of the weights of the targets that are not ignored (NaN if there is
     none).
     """
     counted = target != ignore_index
     if weight is None:
-        return loss.sum() / counted.sum()
+        return total / counted.sum()
     picked = weight.detach()[where(counted, target, 0)]
-    return loss.sum() / (picked * counted).sum()
+    return total / (picked * counted).sum()
 
 
 def cross_entropy(
@@ -103,8 +103,51 @@ def cross_entropy(
         label_smoothing=label_smoothing,
     )
     if reduction == "mean":
-        return _class_mean(loss, classes, weight, ignore_index)
+        return _weighted_mean(loss.sum(), classes, weight, ignore_index)
     return loss.sum() if reduction == "sum" else loss.reshape(target.shape)
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Tensor,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Tensor | None = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """cross_entropy(linear(input, linear_weight, linear_bias), target, ...) that never holds all logits.
+
+    input (in,) or (N, in), linear_weight (C, in), linear_bias (C,); the rest as in `cross_entropy`, ignore_index
+    -100 where it is None. Logits exist a block of rows at a time, and their gradients are made in forward: a fraction
+    of the memory for a large C. Where every loss has a gradient of its own (reduction="none"), and for
+    probabilities, it computes what it says, logits and all.
+    """
+    _check_reduction(reduction)
+    ignore = -100 if ignore_index is None else ignore_index
+    if reduction == "none" or target.dtype.kind == "f" or input.ndim != 2 or linear_weight.ndim != 2:
+        return cross_entropy(
+            linear(input, linear_weight, linear_bias),
+            target,
+            weight,
+            ignore_index=ignore,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+    _check_weight("linear_cross_entropy", weight, linear_weight.shape[0])
+    loss = apply(
+        ops.LinearCrossEntropy,
+        input,
+        linear_weight,
+        linear_bias,
+        target,
+        weight=None if weight is None else weight.array,
+        ignore_index=ignore,
+        label_smoothing=label_smoothing,
+    )
+    return _weighted_mean(loss, target, weight, ignore) if reduction == "mean" else loss
 
 
 def _soft_cross_entropy(
@@ -142,7 +185,7 @@ def nll_loss(
         loss = loss * weight[safe]
     loss = where(counted, loss, 0)
     if reduction == "mean":
-        return _class_mean(loss, classes, weight, ignore_index)
+        return _weighted_mean(loss.sum(), classes, weight, ignore_index)
     return loss.sum() if reduction == "sum" else loss.reshape(target.shape)
 
 
