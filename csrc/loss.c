@@ -66,7 +66,7 @@ static void cross_entropy_grad_rows(void *context, int64_t row, int64_t end) {
             }
             dx[target] -= own;
         } else {
-            T at_target = own * (v_exp(v_splat(x[target]) - shift)[0] - 1); /* read before dx, which may be x, is written */
+            T at_target = own * (v_exp(v_splat(x[target]) - shift)[0] - 1); /* before dx is written, which may be x */
             ROW_EACH(n) STORE(dx, own_v * v_exp(LOAD(x) - shift));
             dx[target] = at_target;
         }

@@ -97,7 +97,6 @@ class LinearCrossEntropy(Op):
     """
 
     kinds, cost = "fffi", "compute"
-    settings = ("weight", "ignore_index", "label_smoothing")
 
     @staticmethod
     def oracle(torch, x, w, bias, targets, *, weight=None, **attrs):
@@ -130,7 +129,8 @@ class LinearCrossEntropy(Op):
     @staticmethod
     def by_blocks(ctx, x, w, bias, targets):
         """The losses (N,), and the gradients that are wanted (None for others)."""
-        n, classes, settings = x.shape[0], w.shape[0], [ctx.attrs.get(a) for a in LinearCrossEntropy.settings]
+        n, classes = x.shape[0], w.shape[0]
+        settings = {name: ctx.attrs.get(name) for name in ("weight", "ignore_index", "label_smoothing")}
         step = LinearCrossEntropy.block_rows(classes)
         logits, losses = backend.empty((min(n, step), classes), x.dtype), backend.empty((n,), x.dtype)
         ones = backend.full((min(n, step),), 1, x.dtype)
@@ -142,11 +142,11 @@ class LinearCrossEntropy(Op):
         for start in range(0, n, step):
             rows, ids = x[start : start + step], targets[start : start + step]
             z = backend.matmul(rows, w.T, bias, out=logits[: len(rows)])
-            loss, lse = backend.cross_entropy(z, ids, *settings)
+            loss, lse = backend.cross_entropy(z, ids, **settings)
             backend.assign(losses[start : start + step], loss)
             if not any(ctx.needs):
                 continue
-            dz = backend.cross_entropy_grad(ones[: len(rows)], z, ids, lse, *settings, out=z)
+            dz = backend.cross_entropy_grad(ones[: len(rows)], z, ids, lse, **settings, out=z)
             if dx is not None:
                 backend.matmul(dz, w, out=dx[start : start + step])
             if dw is not None:
