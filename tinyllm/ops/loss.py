@@ -150,7 +150,7 @@ class LinearCrossEntropy(Op):
             if dx is not None:
                 backend.matmul(dz, w, out=dx[start : start + step])
             if dw is not None:
-                backend.matmul(dz.T, rows, out=dw, accumulate=start > 0)
+                backend.matmul(dz.T, rows, out=dw, beta=float(start > 0))
             if dbias is not None:
                 backend.add_(dbias, backend.reduce("sum", dz, (0,)))
         return losses, made
