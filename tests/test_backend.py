@@ -526,6 +526,29 @@ def test_what_is_read_only_is_not_written(name: str, module: Any, data: st.DataO
         assert [x.tobytes() for x in arrays_in([*args, *kwargs.values()])] == before
 
 
+@pytest.mark.parametrize("rows, seen", [((900, 900), 900), ((900, 900), 100), ((130, 1000), 1000)])
+def test_one_long_head_is_shared_between_threads(instruction_set: str, rows: tuple[int, int], seen: int) -> None:
+    """So few heads and so many keys that threads share a head in backward."""
+    tq, tk = rows
+    q, do = (reference.normal((1, 2, tq, 24), np.float32, (1, 0), i) for i in range(2))
+    k, v = (reference.normal((1, 1, tk, 24), np.float32, (2, 0), i) for i in range(2))
+    hi = np.arange(tq)[None] + 1 + tk - tq
+    kwargs: dict[str, Any] = {"scale": 0.2, "lo": hi - seen, "hi": hi, "dropout": (0.2, (3, 4), 5, 6)}
+    results, threads = [], backend.num_threads()
+    try:
+        for count in (1, 2, 3):
+            backend.set_num_threads(count)
+            o, lse = cpu.attention(q, k, v, **kwargs)
+            results.append([o, lse, *cpu.attention_grad(do, q, k, v, o, lse, **kwargs)[:3]])
+    finally:
+        backend.set_num_threads(threads)
+    o, lse = reference.attention(q, k, v, **kwargs)
+    call = Call((), length=4 * tk)
+    compare("attention", call, results[0], [o, lse, *reference.attention_grad(do, q, k, v, o, lse, **kwargs)[:3]])
+    for other in results[1:]:
+        assert [x.tobytes() for x in other] == [x.tobytes() for x in results[0]]
+
+
 @pytest.mark.parametrize("kv_heads", [2, 4])
 def test_gradients_of_one_projection_are_parts_of_one_array(kv_heads: int) -> None:
     x = reference.normal((2, 5, 4 + 2 * kv_heads, 8), np.float32, (1, 0), 0)

@@ -1,53 +1,58 @@
 /* Attention backward with recomputation (Dao et al. 2022, arXiv:2205.14135, algorithm 4): probabilities come again from
- * q, k and lse, tile by tile, and no T x T array exists unless the gradient of an additive mask is asked for.
+ * q, k and lse, block by block, and no T x T array exists unless the gradient of an additive mask is asked for.
  *
- *     p = exp(s - lse),   ds = p (r do.v - D),   D = rowsum(do o)
- *     dv += (p r)^T do,   dk += scale ds^T q,    dq += scale ds k
+ *     p = exp(s - lse),   ds = scale p (r do.v - D),   D = rowsum(do o)
+ *     dv += (p r)^T do,   dk += ds^T q,   dq += ds k
  *
- * r is dropout's factor, drawn again from its counters. Tiles are TILE_ROWS queries by TILE_KEYS keys. dk and dv of a
- * tile are added over query blocks in order, head after head of a group; dq over key blocks in order. With enough heads
- * one pass gives all three (a thread owns whole key/value heads); with few, one pass over key blocks gives dk and dv
- * and another over query blocks dq. Both add in the same order, so the bits don't depend on the number of threads.
+ * r is dropout's factor, drawn again from its counters. Key blocks outside, query blocks inside, both of TILE_BLOCK:
+ * p and ds of a block lie as [key][query], are written once and read by the three products in place. dk and dv are
+ * chains over queries in order, head after head of a group. dq is a chain over the keys of a chunk, and chunks, whose
+ * number depends on tk alone, are added in order: with too few heads for the threads a chunk is the unit of work, and
+ * the bits are the same.
  *
  * o is (batch, tq, heads, dv); everything else by strides, last axis contiguous.
  */
-#include "tile.h"
+#include "keep.h"
+#include "score.h"
 
-enum { TILE_KEYS = 96 };
-_Static_assert(TILE_KEYS % TILE_PANEL == 0 && TILE_KEYS % TILE_STRIP == 0, "a tile is whole panels and whole strips");
+enum { CHUNKS = 8, CHUNK_BLOCKS = 4 }; /* chunks at most, key blocks in one at least */
 
 typedef struct {
     const tl_attention *call;
     const T *q, *k, *v, *o, *lse, *dout, *slopes;
     T *dq, *dk, *dv, *dmask;
-    int64_t row_blocks, key_blocks;
+    int64_t blocks, chunks; /* of keys */
+    T *partial;             /* (batch, heads, chunks, tq padded, d padded): dq of chunks that threads share, or NULL */
     int failed;
 } backward_job;
 
-/* Packed operands of one key/value head and one of its query heads, gradients being added up, one tile. */
+/* Packed operands of one key/value head and one of its query heads, gradients being added up, one block. */
 typedef struct {
     T *memory;
-    T *k_across, *v_across, *k_along;
-    T *q_across, *q_along, *do_across, *do_along, *rowsum;
-    T *dk, *dv, *dq;
-    T *p, *ds;
-    int64_t tq, tk, d, d_v; /* padded: tq to strips, the others to panels */
-    int64_t begin[TILE_STRIPS], end[TILE_STRIPS];  /* keys of the tile that a strip sees, counted from its first */
+    T *k, *v;                              /* rows */
+    T *q, *dout;                           /* rows */
+    T *q_across, *dout_across;             /* panels (d, panel); dout times the scale */
+    T *level, *shift;                      /* D times the scale, lse */
+    query_panel *panels;
+    T *dk, *dv, *dq, *chunk;               /* chunk: dq of one chunk after the first */
+    T *p, *ds;                             /* (key, query) of a block */
+    int64_t tq, tk, d, d_v;                /* padded */
+    int64_t met[TILE_BLOCK / TILE_UNIT][2]; /* queries of the block that meet a strip of keys */
 } backward_scratch;
 
 static int backward_alloc(const tl_attention *call, backward_scratch *s) {
-    s->tq = round_up(call->tq, TILE_STRIP), s->tk = round_up(call->tk, TILE_PANEL);
-    s->d = round_up(call->d, TILE_PANEL), s->d_v = round_up(call->dv, TILE_PANEL);
+    s->tq = round_up(call->tq, TILE_BLOCK), s->tk = round_up(call->tk, TILE_UNIT);
+    s->d = round_up(call->d, TILE_WIDTH), s->d_v = round_up(call->dv, TILE_WIDTH);
+    int64_t panels = s->tq / TILE_PANEL * (int64_t)(sizeof(query_panel) / sizeof(T));
     struct {
         T **part;
         int64_t size;
     } parts[] = {
-        {&s->k_across, s->tk * call->d + W},  {&s->v_across, s->tk * call->dv + W},  {&s->k_along, s->tk * s->d},
-        {&s->q_across, s->tq * call->d + W},  {&s->do_across, s->tq * call->dv + W}, {&s->q_along, s->tq * s->d},
-        {&s->do_along, s->tq * s->d_v},       {&s->rowsum, call->tq},
-        {&s->dk, (s->tk + TILE_KEYS) * s->d},
-        {&s->dv, (s->tk + TILE_KEYS) * s->d_v}, {&s->dq, s->tq * s->d},                {&s->p, TILE_ROWS * TILE_KEYS},
-        {&s->ds, TILE_ROWS * TILE_KEYS},
+        {&s->k, s->tk * s->d},       {&s->v, s->tk * s->d_v},         {&s->q, s->tq * s->d},
+        {&s->dout, s->tq * s->d_v},  {&s->q_across, s->tq * call->d}, {&s->dout_across, s->tq * call->dv},
+        {&s->level, s->tq},          {&s->shift, s->tq},              {(T **)&s->panels, panels},
+        {&s->dk, s->tk * s->d},      {&s->dv, s->tk * s->d_v},        {&s->dq, s->tq * s->d},
+        {&s->chunk, s->tq * s->d},   {&s->p, TILE_BLOCK * TILE_BLOCK}, {&s->ds, TILE_BLOCK * TILE_BLOCK},
     };
     int64_t total = 0, count = sizeof parts / sizeof *parts;
     for (int64_t i = 0; i < count; i++) total += round_up(parts[i].size, 64);
@@ -57,159 +62,215 @@ static int backward_alloc(const tl_attention *call, backward_scratch *s) {
     return 0;
 }
 
-static void pack_keys(const backward_job *job, backward_scratch *s, int64_t batch, int64_t kv_head) {
+/* ---- packing ---- */
+
+static void backward_keys(const backward_job *job, backward_scratch *s, int64_t batch, int64_t kv_head) {
     const tl_attention *call = job->call;
     const int64_t *ks = call->k_strides, *vs = call->v_strides;
-    const T *k = job->k + batch * ks[0] + kv_head * ks[1], *v = job->v + batch * vs[0] + kv_head * vs[1];
-    pack_across(s->k_across, TILE_PANEL, k, ks[2], call->tk, call->d, 1);
-    pack_across(s->v_across, TILE_PANEL, v, vs[2], call->tk, call->dv, 1);
-    pack_along(s->k_along, k, ks[2], call->tk, s->tk, call->d);
-    memset(s->dk, 0, (size_t)((s->tk + TILE_KEYS) * s->d) * sizeof(T));
-    memset(s->dv, 0, (size_t)((s->tk + TILE_KEYS) * s->d_v) * sizeof(T));
+    pack_rows(s->k, s->d, s->tk, job->k + batch * ks[0] + kv_head * ks[1], ks[2], call->tk, call->d);
+    pack_rows(s->v, s->d_v, s->tk, job->v + batch * vs[0] + kv_head * vs[1], vs[2], call->tk, call->dv);
+    memset(s->dk, 0, (size_t)(s->tk * s->d) * sizeof(T));
+    memset(s->dv, 0, (size_t)(s->tk * s->d_v) * sizeof(T));
 }
 
-static void pack_queries(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head) {
+/* D = rowsum(do o) and lse of the W queries from i on: a sum in each lane, turned to lie across the lanes. */
+static void pack_levels(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head, int64_t i, T scale) {
+    const tl_attention *call = job->call;
+    V part[W];
+    for (int64_t r = 0; r < (int64_t)W; r++) {
+        part[r] = v_zero();
+        if (i + r >= call->tq) continue;
+        const T *o = job->o + ((batch * call->tq + i + r) * call->heads + head) * call->dv;
+        const T *dout = s->dout + (i + r) * s->d_v;
+        ROW_EACH(call->dv) part[r] = v_fma(LOAD(o), v_load(dout + at), part[r]);
+    }
+    v_transpose(part);
+    for (int step = 1; step < (int)W; step *= 2)
+        for (int r = 0; r < (int)W; r += 2 * step) part[r] += part[r + step];
+    v_store(s->level + i, part[0] * v_splat(scale));
+    const T *lse = job->lse + (batch * call->heads + head) * call->tq + i;
+    V x = i < call->tq ? row_load(lse, call->tq - i) : v_zero();
+    v_store(s->shift + i, v_select(x == v_splat(-(T)INFINITY), v_splat((T)INFINITY), x));
+}
+
+static void backward_queries(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head) {
     const tl_attention *call = job->call;
     const int64_t *qs = call->q_strides, *os = call->do_strides;
     const T *q = job->q + batch * qs[0] + head * qs[1], *dout = job->dout + batch * os[0] + head * os[1];
-    pack_across(s->q_across, TILE_STRIP, q, qs[2], call->tq, call->d, query_scale(call));
-    pack_across(s->do_across, TILE_STRIP, dout, os[2], call->tq, call->dv, 1);
-    pack_along(s->q_along, q, qs[2], call->tq, s->tq, call->d);
-    pack_along(s->do_along, dout, os[2], call->tq, s->tq, call->dv);
-    for (int64_t i = 0; i < call->tq; i++) {
-        const T *row = dout + i * os[2], *o = job->o + ((batch * call->tq + i) * call->heads + head) * call->dv;
-        s->rowsum[i] = ROW_SUM(call->dv, LOAD(row) * LOAD(o));
+    T scale = job->dmask ? 1 : (T)call->scale; /* dmask is ds before the scale */
+    pack_rows(s->q, s->d, call->tq, q, qs[2], call->tq, call->d);
+    pack_rows(s->dout, s->d_v, call->tq, dout, os[2], call->tq, call->dv);
+    for (int64_t i = 0; i < call->tq; i += TILE_PANEL) {
+        pack_panel_across(s->q_across + i * call->d, s->q + i * s->d, s->d, call->tq - i, call->d, query_scale(call));
+        pack_panel_across(s->dout_across + i * call->dv, s->dout + i * s->d_v, s->d_v, call->tq - i, call->dv, scale);
+        panel_intervals(call, batch, i, &s->panels[i / TILE_PANEL]);
+        for (int v = 0; v < 2; v++) pack_levels(job, s, batch, head, i + v * W, scale);
     }
-    memset(s->dq, 0, (size_t)(s->tq * s->d) * sizeof(T));
 }
 
-/* A row of the tile: p holds scale q.k and ds holds do.v on entry, r p and ds on return; n keys from j on. */
-INLINE void gradient_row(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t head, int64_t i,
-                         int64_t j, int64_t n, T *p, T *ds) {
+/* ---- one block ---- */
+
+/* A strip of a vector: p holds scores and ds scale do.v on entry, r p and ds on return. */
+static void gradient_strip(const backward_job *job, const backward_scratch *s, const score_rule *rule, int64_t batch,
+                           int64_t head, int64_t i, int64_t j, int64_t rows, T *p, T *ds) {
     const tl_attention *call = job->call;
-    query_row row = tile_query(call, job->slopes, batch, head, i);
-    T lse = job->lse[(batch * call->heads + head) * call->tq + i];
-    V shift = v_splat(lse == -(T)INFINITY ? (T)INFINITY : lse), level = v_splat(s->rowsum[i]);
-    uint32_t buffer[TILE_KEYS + PHILOX_SLACK] __attribute__((aligned(64)));
-    const uint32_t *words = NULL;
-    if (call->dropout > 0) words = probability_words(call, buffer, batch, head, i, j, n);
+    const query_panel *panel = &s->panels[i / TILE_PANEL];
+    int v = i % TILE_PANEL != 0, plain = is_plain(call, job->slopes);
+    int whole = j >= panel->all_from[v] && j + rows <= panel->all_to[v];
+    V shift = v_load(s->shift + i), level = v_load(s->level + i), gain = v_splat(1);
+    V late_scale = v_splat(job->dmask ? (T)call->scale : 1);
     V raise = v_splat(call->dropout < 1 ? (T)(1.0 / (1.0 - call->dropout)) : 0);
-    int32_t threshold = keep_threshold(call->dropout);
-    T *dmask = job->dmask ? job->dmask + ((batch * call->heads + head) * call->tq + i) * call->tk : NULL;
-    int whole = row.plain && row.lo <= j && row.hi >= j + n;
-    for (int64_t c = 0; c < n; c += W) {
-        V x = v_load(p + c), dp = v_load(ds + c), gain = v_splat(1);
-        if (!whole) x = tile_score(&row, x, j + c, &gain);
-        V prob = tile_exp(x - shift), kept = prob;
-        if (words) {
-            kept = keep_lanes(words + c, threshold, prob * raise);
-            dp = keep_lanes(words + c, threshold, dp * raise);
+    I kept[TILE_STRIP + 3];
+    if (call->dropout > 0)
+        keep_keys(call, keep_from(call, batch, head, i, j), rows, keep_threshold(call->dropout), kept);
+    for (int64_t r = 0; r < rows; r++, p += TILE_BLOCK, ds += TILE_BLOCK) {
+        V x = v_load(p), dp = v_load(ds);
+        if (!plain) x = tile_score(rule, panel, v, i, j + r, x, &gain);
+        else if (!whole) x = hide(panel, v, j + r, x);
+        V prob = tile_exp(x - shift), share = prob;
+        if (call->dropout > 0) {
+            share = v_select(kept[r], prob * raise, v_zero());
+            dp = v_select(kept[r], dp * raise, v_zero());
         }
         V slope = prob * (dp - level);
-        v_store(p + c, kept);
-        v_store(ds + c, slope * gain);
-        if (dmask && j + c < call->tk) row_store(dmask + j + c, slope, call->tk - j - c);
+        v_store(p, share);
+        v_store(ds, slope * gain * late_scale);
+        if (job->dmask && j + r < call->tk) {
+            T *to = job->dmask + ((batch * call->heads + head) * call->tq + i) * call->tk + j + r;
+            for (int64_t lane = 0; lane < at_most(W, call->tq - i); lane++) to[lane * call->tk] = slope[lane];
+        }
     }
 }
 
-/* Whole vectors: from and to are multiples of W. */
-INLINE void clear(T *row, int64_t from, int64_t to) {
-    for (; from < to; from += W) v_store(row + from, v_zero());
+INLINE void clear(T *p, int64_t rows) {
+    for (int64_t r = 0; r < rows; r++) v_store(p + r * TILE_BLOCK, v_zero());
 }
 
-/* p and ds of one tile; 0 where no row of it sees any of its keys. */
-static int gradient_tile(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head, int64_t first,
-                         int64_t key) {
+/* p and ds of queries first .. and keys key .. of a block; 0 where nobody sees anything. */
+static int gradient_block(const backward_job *job, backward_scratch *s, const score_rule *rule, int64_t batch,
+                          int64_t head, int64_t first, int64_t key) {
     const tl_attention *call = job->call;
-    int64_t strips = at_most(TILE_STRIPS, (s->tq - first) / TILE_STRIP), seen = 0;
-    for (int64_t strip = 0; strip < strips; strip++) {
-        int64_t lo, hi;
-        strip_interval(call, batch, first + strip * TILE_STRIP, TILE_STRIP, &lo, &hi);
-        s->begin[strip] = at_least(lo - key, 0);
-        s->end[strip] = at_most(hi - key, TILE_KEYS);
-        if (s->begin[strip] < s->end[strip]) seen = 1;
-        else s->begin[strip] = s->end[strip] = 0;
+    int64_t keys = at_most(TILE_BLOCK, s->tk - key), queries = at_most(TILE_BLOCK, call->tq - first), seen = 0;
+    int64_t begin[TILE_BLOCK / W], end[TILE_BLOCK / W], vectors = round_up(queries, TILE_PANEL) / W;
+    for (int64_t u = 0; u < vectors; u++) {
+        met_keys(&s->panels[(first + u * W) / TILE_PANEL], u % 2, key, keys, &begin[u], &end[u]);
+        seen |= begin[u] < end[u];
     }
     if (!seen) return 0;
-    int64_t width = at_most(TILE_KEYS, round_up(call->tk - key + TILE_STRIP, W)); /* what add_key_gradients reads */
-    for (int64_t strip = 0; strip < strips; strip++) {
-        int64_t begin = s->begin[strip], end = s->end[strip];
-        int64_t row = first + strip * TILE_STRIP;
-        const T *q = s->q_across + row * call->d, *dout = s->do_across + row * call->dv;
-        T *p = s->p + strip * TILE_STRIP * TILE_KEYS, *ds = s->ds + strip * TILE_STRIP * TILE_KEYS;
-        for (int64_t j = begin; j < end; j += TILE_PANEL) {
-            tile_product(call->d, q, TILE_STRIP, 1, s->k_across + (key + j) * call->d, p + j, TILE_KEYS, 0);
-            tile_product(call->dv, dout, TILE_STRIP, 1, s->v_across + (key + j) * call->dv, ds + j, TILE_KEYS, 0);
-        }
-        for (int64_t r = 0; r < TILE_STRIP; r++, p += TILE_KEYS, ds += TILE_KEYS) {
-            int64_t i = row + r, used = i < call->tq ? begin : 0, stop = i < call->tq ? end : 0;
-            if (used < stop) gradient_row(job, s, batch, head, i, key + used, stop - used, p + used, ds + used);
-            clear(p, 0, used), clear(ds, 0, used);
-            clear(p, stop, width), clear(ds, stop, width);
+    for (int64_t j = 0; j < keys; j += TILE_STRIP) {
+        int64_t rows = at_most(TILE_STRIP, keys - j), *met = s->met[j / TILE_STRIP];
+        met[0] = queries, met[1] = 0;
+        for (int64_t u = 0; u < vectors; u += 2) {
+            int in0 = begin[u] <= j && j < end[u], in1 = begin[u + 1] <= j && j < end[u + 1];
+            int64_t i = u * W, from = i + (in0 ? 0 : W), used = i + (in1 ? TILE_PANEL : W);
+            T *p = s->p + j * TILE_BLOCK, *ds = s->ds + j * TILE_BLOCK;
+            if (!in0) clear(p + i, rows), clear(ds + i, rows);
+            if (!in1) clear(p + i + W, rows), clear(ds + i + W, rows);
+            if (!in0 && !in1) continue;
+            int64_t across = (first + i) / TILE_PANEL * TILE_PANEL;
+            tile_function tile = tile_of(rows, in0 + in1);
+            tile(call->d, s->k + (key + j) * s->d, 1, s->d, s->q_across + across * call->d + (from - i), TILE_PANEL,
+                 p + from, TILE_BLOCK, NULL);
+            tile(call->dv, s->v + (key + j) * s->d_v, 1, s->d_v, s->dout_across + across * call->dv + (from - i),
+                 TILE_PANEL, ds + from, TILE_BLOCK, NULL);
+            for (int64_t at = from; at < used; at += W)
+                gradient_strip(job, s, rule, batch, head, first + at, key + j, rows, p + at, ds + at);
+            met[0] = at_most(met[0], from), met[1] = at_most(used, queries);
         }
     }
     return 1;
 }
 
-/* dv += p^T do and dk += ds^T q over the tile: TILE_STRIP keys a time, over the strips that see any of them. */
-static void add_key_gradients(const tl_attention *call, backward_scratch *s, int64_t first, int64_t key) {
-    int64_t strips = at_most(TILE_STRIPS, (s->tq - first) / TILE_STRIP), keys = at_most(TILE_KEYS, call->tk - key);
+/* Shrink the queries from .. to - 1 of a block to those that see any of the keys j .. j + n - 1, at both ends. */
+INLINE void trim_queries(const backward_scratch *s, int64_t first, int64_t j, int64_t n, int64_t *from, int64_t *to) {
+#define SEES(i) (PANEL(i).lo[(i) % TILE_PANEL] < j + n && PANEL(i).hi[(i) % TILE_PANEL] > j)
+#define PANEL(i) s->panels[(i) / TILE_PANEL]
+    while (*from < *to && !SEES(first + *from)) ++*from;
+    while (*from < *to && !SEES(first + *to - 1)) --*to;
+#undef PANEL
+#undef SEES
+}
+
+/* dv += p^T do and dk += ds^T q over the block. */
+static void add_key_gradients(backward_scratch *s, int64_t first, int64_t key, const V *ones) {
+    int64_t keys = at_most(TILE_BLOCK, s->tk - key);
     for (int64_t j = 0; j < keys; j += TILE_STRIP) {
-        int64_t from = strips, to = 0;
-        for (int64_t strip = 0; strip < strips; strip++)
-            if (s->begin[strip] < j + TILE_STRIP && s->end[strip] > j) from = at_most(from, strip), to = strip + 1;
-        int64_t depth = (to - from) * TILE_STRIP, row = from * TILE_STRIP;
-        if (depth <= 0) continue;
-        for (int64_t c = 0; c < s->d_v; c += TILE_PANEL)
-            tile_product(depth, s->p + row * TILE_KEYS + j, TILE_KEYS, 1,
-                         s->do_along + c * s->tq + (first + row) * TILE_PANEL,
-                         s->dv + (key + j) * s->d_v + c, s->d_v, 1);
-        for (int64_t c = 0; c < s->d; c += TILE_PANEL)
-            tile_product(depth, s->ds + row * TILE_KEYS + j, TILE_KEYS, 1,
-                         s->q_along + c * s->tq + (first + row) * TILE_PANEL,
-                         s->dk + (key + j) * s->d + c, s->d, 1);
+        int64_t rows = at_most(TILE_STRIP, keys - j), from = s->met[j / TILE_STRIP][0], to = s->met[j / TILE_STRIP][1];
+        trim_queries(s, first, key + j, rows, &from, &to);
+        if (from >= to) continue;
+        int64_t at = j * TILE_BLOCK + from, row = first + from;
+        tile_columns(rows, s->d_v, to - from, s->p + at, 1, TILE_BLOCK, s->dout + row * s->d_v, s->d_v,
+                     s->dv + (key + j) * s->d_v, s->d_v, ones);
+        tile_columns(rows, s->d, to - from, s->ds + at, 1, TILE_BLOCK, s->q + row * s->d, s->d,
+                     s->dk + (key + j) * s->d, s->d, ones);
     }
 }
 
-/* dq += ds k over the tile. */
-static void add_query_gradients(backward_scratch *s, int64_t first, int64_t key) {
-    int64_t strips = at_most(TILE_STRIPS, (s->tq - first) / TILE_STRIP);
-    for (int64_t strip = 0; strip < strips; strip++) {
-        int64_t begin = s->begin[strip], depth = s->end[strip] - begin;
-        if (depth <= 0) continue;
-        for (int64_t c = 0; c < s->d; c += TILE_PANEL)
-            tile_product(depth, s->ds + strip * TILE_STRIP * TILE_KEYS + begin, 1, TILE_KEYS,
-                         s->k_along + c * s->tk + (key + begin) * TILE_PANEL,
-                         s->dq + (first + strip * TILE_STRIP) * s->d + c, s->d, 1);
+/* dq += ds k over the block. */
+static void add_query_gradients(const tl_attention *call, backward_scratch *s, int64_t first, int64_t key, T *dq,
+                                const V *ones) {
+    int64_t queries = at_most(TILE_BLOCK, call->tq - first), keys = at_most(TILE_BLOCK, call->tk - key);
+    for (int64_t r = 0; r < queries; r += TILE_STRIP) {
+        int64_t rows = at_most(TILE_STRIP, queries - r), lo = key + keys, hi = key;
+        for (int64_t i = first + r; i < first + r + rows; i++) {
+            const query_panel *panel = &s->panels[i / TILE_PANEL];
+            int64_t row_lo = panel->lo[i % TILE_PANEL], row_hi = panel->hi[i % TILE_PANEL];
+            if (row_lo < row_hi) lo = at_most(lo, row_lo), hi = at_least(hi, row_hi);
+        }
+        lo = at_least(lo, key), hi = at_most(hi, key + keys);
+        if (lo >= hi) continue;
+        tile_columns(rows, s->d, hi - lo, s->ds + (lo - key) * TILE_BLOCK + r, TILE_BLOCK, 1, s->k + lo * s->d, s->d,
+                     dq + (first + r) * s->d, s->d, ones);
     }
 }
 
-/* Rows first .. first + rows - 1 of a packed gradient, scaled, into the output (rows apart by `stride`). */
-static void write_rows(T *out, int64_t stride, const T *packed, int64_t padded, int64_t first, int64_t rows,
-                       int64_t columns, T scale) {
-    V factor = v_splat(scale);
-    for (int64_t i = first; i < first + rows; i++)
-        ROW_EACH(columns) STORE(out + i * stride, LOAD(packed + i * padded) * factor);
-}
+/* ---- a head ---- */
 
-static void write_dq(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t head, int64_t first) {
+/* Every query against the keys of one chunk: dk and dv are added to, dq is overwritten. */
+static void chunk_gradients(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head, int64_t chunk,
+                            T *dq) {
     const tl_attention *call = job->call;
-    const int64_t *to = call->dq_strides;
-    write_rows(job->dq + batch * to[0] + head * to[1], to[2], s->dq, s->d, first, at_most(TILE_ROWS, call->tq - first),
-               call->d, (T)call->scale);
+    score_rule rule = rule_of(call, job->slopes, batch, head);
+    const V ones[2] = {v_splat(1), v_splat(1)};
+    memset(dq, 0, (size_t)(s->tq * s->d) * sizeof(T));
+    int64_t from = job->blocks * chunk / job->chunks, to = job->blocks * (chunk + 1) / job->chunks;
+    for (int64_t block = from; block < to; block++) {
+        int64_t key = balanced(block, job->blocks) * TILE_BLOCK;
+        for (int64_t first = 0; first < call->tq; first += TILE_BLOCK)
+            if (gradient_block(job, s, &rule, batch, head, first, key)) {
+                add_key_gradients(s, first, key, ones);
+                add_query_gradients(call, s, first, key, dq, ones);
+            }
+    }
 }
 
-static void write_dkv(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t kv_head, int64_t key) {
+/* Rows of a packed gradient into the output (rows apart by `stride`). */
+static void write_rows(T *out, int64_t stride, const T *packed, int64_t padded, int64_t rows, int64_t columns) {
+    for (int64_t i = 0; i < rows; i++, out += stride, packed += padded)
+        ROW_EACH(columns) STORE(out, v_load(packed + at));
+}
+
+static void write_dq(const backward_job *job, int64_t batch, int64_t head, const T *dq, int64_t padded) {
+    const int64_t *to = job->call->dq_strides;
+    write_rows(job->dq + batch * to[0] + head * to[1], to[2], dq, padded, job->call->tq, job->call->d);
+}
+
+static void write_dkv(const backward_job *job, const backward_scratch *s, int64_t batch, int64_t kv_head, int64_t key,
+                      int64_t keys) {
     const tl_attention *call = job->call;
     const int64_t *to_k = call->dk_strides, *to_v = call->dv_strides;
-    T *dk = job->dk + batch * to_k[0] + kv_head * to_k[1], *dv = job->dv + batch * to_v[0] + kv_head * to_v[1];
-    int64_t keys = at_most(TILE_KEYS, call->tk - key);
-    write_rows(dk, to_k[2], s->dk, s->d, key, keys, call->d, (T)call->scale);
-    write_rows(dv, to_v[2], s->dv, s->d_v, key, keys, call->dv, 1);
+    T *dk = job->dk + batch * to_k[0] + kv_head * to_k[1] + key * to_k[2];
+    T *dv = job->dv + batch * to_v[0] + kv_head * to_v[1] + key * to_v[2];
+    write_rows(dk, to_k[2], s->dk + key * s->d, s->d, keys, call->d);
+    write_rows(dv, to_v[2], s->dv + key * s->d_v, s->d_v, keys, call->dv);
+}
+
+static void add_rows(T *to, const T *from, int64_t n) {
+    for (int64_t i = 0; i < n; i += W) v_store(to + i, v_load(to + i) + v_load(from + i)); /* n: a multiple of W */
 }
 
 /* Everything of key/value heads begin .. end - 1. */
-static void all_gradients(void *context, int64_t unit, int64_t end) {
+static void head_range(void *context, int64_t unit, int64_t end) {
     backward_job *job = context;
     const tl_attention *call = job->call;
     backward_scratch s;
@@ -220,51 +281,22 @@ static void all_gradients(void *context, int64_t unit, int64_t end) {
     int64_t group = call->heads / call->kv_heads;
     for (; unit < end; unit++) {
         int64_t batch = unit / call->kv_heads, kv_head = unit % call->kv_heads;
-        pack_keys(job, &s, batch, kv_head);
+        backward_keys(job, &s, batch, kv_head);
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-            pack_queries(job, &s, batch, head);
-            for (int64_t key = 0; key < call->tk; key += TILE_KEYS)
-                for (int64_t first = 0; first < call->tq; first += TILE_ROWS)
-                    if (gradient_tile(job, &s, batch, head, first, key)) {
-                        add_key_gradients(call, &s, first, key);
-                        add_query_gradients(&s, first, key);
-                    }
-            for (int64_t first = 0; first < call->tq; first += TILE_ROWS) write_dq(job, &s, batch, head, first);
-        }
-        for (int64_t key = 0; key < call->tk; key += TILE_KEYS) write_dkv(job, &s, batch, kv_head, key);
-    }
-    tl_free(s.memory);
-}
-
-/* dk and dv of key blocks begin .. end - 1, counted over all key/value heads. */
-static void key_gradients(void *context, int64_t unit, int64_t end) {
-    backward_job *job = context;
-    const tl_attention *call = job->call;
-    backward_scratch s;
-    if (backward_alloc(call, &s)) {
-        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
-        return;
-    }
-    int64_t group = call->heads / call->kv_heads, blocks = job->key_blocks;
-    while (unit < end) {
-        int64_t kv = unit / blocks, batch = kv / call->kv_heads, kv_head = kv % call->kv_heads;
-        int64_t stop = at_most(end, (kv + 1) * blocks);
-        pack_keys(job, &s, batch, kv_head);
-        for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
-            pack_queries(job, &s, batch, head);
-            for (int64_t u = unit; u < stop; u++) {
-                int64_t key = balanced(u % blocks, blocks) * TILE_KEYS;
-                for (int64_t first = 0; first < call->tq; first += TILE_ROWS)
-                    if (gradient_tile(job, &s, batch, head, first, key)) add_key_gradients(call, &s, first, key);
+            backward_queries(job, &s, batch, head);
+            for (int64_t chunk = 0; chunk < job->chunks; chunk++) {
+                chunk_gradients(job, &s, batch, head, chunk, chunk ? s.chunk : s.dq);
+                if (chunk) add_rows(s.dq, s.chunk, s.tq * s.d);
             }
+            write_dq(job, batch, head, s.dq, s.d);
         }
-        for (; unit < stop; unit++) write_dkv(job, &s, batch, kv_head, balanced(unit % blocks, blocks) * TILE_KEYS);
+        write_dkv(job, &s, batch, kv_head, 0, call->tk);
     }
     tl_free(s.memory);
 }
 
-/* dq of query blocks begin .. end - 1, counted over all query heads. */
-static void query_gradients(void *context, int64_t unit, int64_t end) {
+/* dk, dv and a part of dq from chunks begin .. end - 1, counted over all key/value heads. */
+static void chunk_range(void *context, int64_t unit, int64_t end) {
     backward_job *job = context;
     const tl_attention *call = job->call;
     backward_scratch s;
@@ -272,37 +304,57 @@ static void query_gradients(void *context, int64_t unit, int64_t end) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    int64_t group = call->heads / call->kv_heads, blocks = job->row_blocks;
-    for (int64_t packed = -1; unit < end; unit++) {
-        int64_t pair = unit / blocks, batch = pair / call->heads, head = pair % call->heads;
-        if (pair != packed) {
-            pack_keys(job, &s, batch, head / group);
-            pack_queries(job, &s, batch, head);
-            packed = pair;
+    int64_t group = call->heads / call->kv_heads, chunks = job->chunks;
+    for (; unit < end; unit++) {
+        int64_t chunk = unit % chunks, batch = unit / chunks / call->kv_heads, kv_head = unit / chunks % call->kv_heads;
+        backward_keys(job, &s, batch, kv_head);
+        for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
+            backward_queries(job, &s, batch, head);
+            T *dq = job->partial + ((batch * call->heads + head) * chunks + chunk) * s.tq * s.d;
+            chunk_gradients(job, &s, batch, head, chunk, dq);
         }
-        int64_t first = balanced(unit % blocks, blocks) * TILE_ROWS;
-        for (int64_t key = 0; key < call->tk; key += TILE_KEYS)
-            if (gradient_tile(job, &s, batch, head, first, key)) add_query_gradients(&s, first, key);
-        write_dq(job, &s, batch, head, first);
+        for (int64_t block = job->blocks * chunk / chunks; block < job->blocks * (chunk + 1) / chunks; block++) {
+            int64_t key = balanced(block, job->blocks) * TILE_BLOCK;
+            write_dkv(job, &s, batch, kv_head, key, at_most(TILE_BLOCK, call->tk - key));
+        }
     }
     tl_free(s.memory);
+}
+
+/* dq of heads begin .. end - 1 from its parts. */
+static void join_range(void *context, int64_t unit, int64_t end) {
+    backward_job *job = context;
+    const tl_attention *call = job->call;
+    int64_t d = round_up(call->d, TILE_WIDTH), size = round_up(call->tq, TILE_BLOCK) * d;
+    for (; unit < end; unit++) {
+        T *dq = job->partial + unit * job->chunks * size;
+        for (int64_t chunk = 1; chunk < job->chunks; chunk++) add_rows(dq, dq + chunk * size, size);
+        write_dq(job, unit / call->heads, unit % call->heads, dq, d);
+    }
+}
+
+static int backward_by_chunks(backward_job *job) {
+    const tl_attention *call = job->call;
+    int64_t heads = call->batch * call->heads;
+    int64_t size = heads * job->chunks * round_up(call->tq, TILE_BLOCK) * round_up(call->d, TILE_WIDTH);
+    job->partial = tl_malloc((size_t)size * sizeof(T));
+    if (!job->partial) return -1;
+    tl_parallel(call->batch * call->kv_heads * job->chunks, 1, chunk_range, job);
+    if (!job->failed) tl_parallel(heads, 1, join_range, job);
+    tl_free(job->partial);
+    return job->failed ? -1 : 0;
 }
 
 /* dmask (batch, heads, tq, tk) may be NULL. */
 static int FN(attention_grad)(const tl_attention *call, const T *dout, const T *q, const T *k, const T *v, const T *o,
                               const T *lse, const T *slopes, T *dq, T *dk, T *dv, T *dmask) {
-    backward_job job = {call, q, k, v, o, lse, dout, slopes, dq, dk, dv, dmask, (call->tq + TILE_ROWS - 1) / TILE_ROWS,
-                        (call->tk + TILE_KEYS - 1) / TILE_KEYS, 0};
+    int64_t blocks = (call->tk + TILE_BLOCK - 1) / TILE_BLOCK;
+    int64_t chunks = at_least(1, at_most(CHUNKS, blocks / CHUNK_BLOCKS));
+    backward_job job = {call, q, k, v, o, lse, dout, slopes, dq, dk, dv, dmask, blocks, chunks, NULL, 0};
     if (dmask) memset(dmask, 0, (size_t)(call->batch * call->heads * call->tq * call->tk) * sizeof(T));
     int64_t pairs = call->batch * call->kv_heads, threads = tl_num_threads();
-    if (pairs == 0) return 0;
-    if (pairs % threads == 0 || pairs >= 4 * threads) {
-        int64_t work = (1 + call->heads / call->kv_heads) * (call->tq + 1) * (call->tk + 1) * (call->d + call->dv + 1);
-        tl_parallel(pairs, 1 + 8 * TL_GRAIN / work, all_gradients, &job);
-    } else {
-        tl_parallel(pairs * job.key_blocks, 1, key_gradients, &job);
-        job.dmask = NULL;
-        tl_parallel(call->batch * call->heads * job.row_blocks, 1, query_gradients, &job);
-    }
+    if (pairs % threads && pairs < 4 * threads && chunks > 1) return backward_by_chunks(&job);
+    int64_t work = (1 + call->heads / call->kv_heads) * (call->tq + 1) * (call->tk + 1) * (call->d + call->dv + 1);
+    tl_parallel(pairs, 1 + 8 * TL_GRAIN / work, head_range, &job);
     return job.failed ? -1 : 0;
 }

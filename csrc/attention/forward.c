@@ -1,122 +1,170 @@
-/* Attention forward in FlashAttention-2's order (Dao 2023, arXiv:2307.08691): query blocks outside, key blocks inside,
+/* Attention forward in FlashAttention-2's order (Dao 2023, arXiv:2307.08691): query panels outside, key blocks inside,
  * online softmax (Milakov and Gimelshein 2018), sums kept unnormalised, one division at the end, and only
  * lse = max + log(sum) saved for backward.
  *
  * q (batch, heads, tq, d), k (batch, kv_heads, tk, d), v (batch, kv_heads, tk, dv) by strides, last axis contiguous;
  * o (batch, tq, heads, dv), lse (batch, heads, tq).
  */
-#include "tile.h"
-
-enum { FORWARD_KEYS = 256 }; /* keys a time: a strip's scores stay in L1; up to so many keys nothing is ever rescaled */
+#include "keep.h"
+#include "score.h"
 
 typedef struct {
     const tl_attention *call;
     const T *q, *k, *v, *slopes;
     T *o, *lse;
-    int64_t blocks;
+    int64_t panels;
     int failed;
 } forward_job;
 
+/* One head's keys and values, and what one panel of queries needs. */
 typedef struct {
-    T *k, *v, *q, *scores, *sums;
-    int64_t tk, dv; /* padded to panels */
+    const T *k, *v;
+    int64_t k_row, v_row;            /* from one key to the next */
+    T *k_copy, *v_copy, *q, *p, *o;  /* q (d, panel), p (keys of a block, panel), o (dv, panel) */
+    int64_t tk, dv;                  /* padded to units */
 } forward_scratch;
 
-/* One row of a strip meets keys first .. first + n - 1: scores become exp(score - max), and what came before is
- * rescaled to the new max. */
-INLINE void online_softmax(const query_row *row, T *scores, int64_t first, int64_t n, T *max, T *total, T *sums,
-                           int64_t columns) {
-    V top = v_splat(*max), gain;
-    if (row->plain && row->lo <= first && row->hi >= first + n) {
-        for (int64_t c = 0; c < n; c += W) top = v_max(v_load(scores + c), top);
-    } else {
-        for (int64_t c = 0; c < n; c += W) {
-            V x = tile_score(row, v_load(scores + c), first + c, &gain);
-            v_store(scores + c, x);
-            top = v_max(x, top);
-        }
+/* The softmax of one vector of queries so far: largest score and sum of exp(score - max). */
+typedef struct {
+    V max, total;
+} online;
+
+/* Scores of keys begin .. end - 1 become exp(score - max); gives what earlier sums are to be multiplied by. */
+static V online_softmax(const forward_job *job, const query_panel *panel, int v, const score_rule *rule, int64_t i,
+                        int64_t block, int64_t begin, int64_t end, T *p, online *s) {
+    V top = s->max, even = v_zero(), odd = v_zero(), gain;
+    int plain = is_plain(job->call, job->slopes);
+    for (int64_t r = begin; r < end; r++) {
+        V x = v_load(p + r * TILE_PANEL);
+        int64_t j = block + r;
+        if (!plain) v_store(p + r * TILE_PANEL, x = tile_score(rule, panel, v, i, j, x, &gain));
+        else if (j < panel->all_from[v] || j >= panel->all_to[v]) v_store(p + r * TILE_PANEL, x = hide(panel, v, j, x));
+        top = v_max(x, top);
     }
-    top = tile_fold_max(top);
-    V shift = v_select(top == v_splat(-(T)INFINITY), v_zero(), top), even = v_zero(), odd = v_zero();
-    for (int64_t c = 0; c < n; c += TILE_PANEL) {
-        V a = tile_exp(v_load(scores + c) - shift), b = tile_exp(v_load(scores + c + W) - shift);
-        v_store(scores + c, a);
-        v_store(scores + c + W, b);
+    V shift = v_select(top == v_splat(-(T)INFINITY), v_zero(), top);
+    for (int64_t r = begin; r < end; r += 2) {
+        T *at = p + r * TILE_PANEL;
+        V a = tile_exp(v_load(at) - shift), b = tile_exp(v_load(at + TILE_PANEL) - shift);
+        v_store(at, a);
+        v_store(at + TILE_PANEL, b);
         even += a;
         odd += b;
     }
-    V sum = tile_fold_sum(even + odd);
-    if (*total != 0) {
-        V factor = v_exp(v_splat(*max) - shift);
-        sum += v_splat(*total) * factor;
-        for (int64_t c = 0; c < columns; c += W) v_store(sums + c, v_load(sums + c) * factor);
-    }
-    *total = sum[0];
-    *max = top[0];
+    V factor = tile_exp(s->max - shift);
+    s->total = s->total * factor + (even + odd);
+    s->max = top;
+    return factor;
 }
 
-static void forward_block(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head,
-                          int64_t first) {
-    const tl_attention *call = job->call;
-    int64_t rows = at_most(TILE_ROWS, call->tq - first), strips = round_up(rows, TILE_STRIP) / TILE_STRIP, d = call->d;
-    const T *q = job->q + batch * call->q_strides[0] + head * call->q_strides[1] + first * call->q_strides[2];
-    pack_across(s->q, TILE_STRIP, q, call->q_strides[2], rows, d, query_scale(call));
-    memset(s->sums, 0, (size_t)(strips * TILE_STRIP * s->dv) * sizeof(T));
+static void drop(const tl_attention *call, int64_t batch, int64_t head, int64_t i, int64_t j, int64_t n, T *p) {
+    I kept[TILE_BLOCK + 3];
+    keep_keys(call, keep_from(call, batch, head, i, j), n, keep_threshold(call->dropout), kept);
+    for (int64_t r = 0; r < n; r++, p += TILE_PANEL) v_store(p, v_select(kept[r], v_load(p), v_zero()));
+}
 
-    T max[TILE_ROWS], total[TILE_ROWS];
-    int64_t lo[TILE_STRIPS], hi[TILE_STRIPS], least = call->tk, most = 0;
-    for (int r = 0; r < TILE_ROWS; r++) max[r] = -(T)INFINITY, total[r] = 0;
-    for (int64_t strip = 0; strip < strips; strip++) {
-        strip_interval(call, batch, first + strip * TILE_STRIP, TILE_STRIP, &lo[strip], &hi[strip]);
-        if (lo[strip] < hi[strip]) least = at_most(least, lo[strip]), most = at_least(most, hi[strip]);
+/* o += p^T v over the keys begin .. end - 1 of a block, for `w` vectors from vector v on. */
+static void add_values(const forward_scratch *s, int64_t block, int64_t begin, int64_t end, int v, int w, V *factor) {
+    if (begin >= end) return;
+    for (int64_t c = 0; c < s->dv; c += TILE_STRIP)
+        tile_of(at_most(TILE_STRIP, s->dv - c), w)(
+            end - begin, s->v + (block + begin) * s->v_row + c, s->v_row, 1, s->p + begin * TILE_PANEL + v * W,
+            TILE_PANEL, s->o + c * TILE_PANEL + v * W, TILE_PANEL, factor + v);
+    for (int i = v; i < v + w; i++) factor[i] = v_splat(1);
+}
+
+/* Keys of one block for one panel. */
+static void forward_block(const forward_job *job, const forward_scratch *s, const query_panel *panel,
+                          const score_rule *rule, int64_t batch, int64_t head, int64_t first, int64_t block,
+                          online state[2]) {
+    const tl_attention *call = job->call;
+    int64_t n = at_most(TILE_BLOCK, s->tk - block), begin[2], end[2];
+    for (int v = 0; v < 2; v++) met_keys(panel, v, block, n, &begin[v], &end[v]);
+    for (int64_t r = at_most(begin[0], begin[1]); r < n; r += TILE_STRIP) {
+        int in0 = begin[0] <= r && r < end[0], in1 = begin[1] <= r && r < end[1];
+        if (!in0 && !in1) continue;
+        int64_t rows = at_most(TILE_STRIP, at_least(in0 ? end[0] : 0, in1 ? end[1] : 0) - r), v = in0 ? 0 : W;
+        tile_of(rows, in0 + in1)(call->d, s->k + (block + r) * s->k_row, 1, s->k_row, s->q + v, TILE_PANEL,
+                                 s->p + r * TILE_PANEL + v, TILE_PANEL, NULL);
     }
-    int32_t threshold = keep_threshold(call->dropout);
-    for (int64_t block = least / FORWARD_KEYS * FORWARD_KEYS; block < most; block += FORWARD_KEYS) {
-        for (int64_t strip = 0; strip < strips; strip++) {
-            int64_t begin = at_least(lo[strip], block), end = at_most(hi[strip], block + FORWARD_KEYS), n = end - begin;
-            if (n <= 0) continue;
-            for (int64_t j = 0; j < n; j += TILE_PANEL)
-                tile_product(d, s->q + strip * TILE_STRIP * d, TILE_STRIP, 1, s->k + (begin + j) * d, s->scores + j,
-                             FORWARD_KEYS, 0);
-            T *sums = s->sums + strip * TILE_STRIP * s->dv;
-            for (int64_t r = 0; r < TILE_STRIP; r++) {
-                int64_t local = strip * TILE_STRIP + r, i = first + local;
-                T *scores = s->scores + r * FORWARD_KEYS;
-                if (local >= rows) {
-                    memset(scores, 0, (size_t)n * sizeof(T));
-                    continue;
-                }
-                query_row row = tile_query(call, job->slopes, batch, head, i);
-                online_softmax(&row, scores, begin, n, &max[local], &total[local], sums + r * s->dv, s->dv);
-                if (call->dropout > 0) {
-                    uint32_t buffer[FORWARD_KEYS + PHILOX_SLACK] __attribute__((aligned(64)));
-                    const uint32_t *words = probability_words(call, buffer, batch, head, i, begin, n);
-                    for (int64_t c = 0; c < n; c += W)
-                        v_store(scores + c, keep_lanes(words + c, threshold, v_load(scores + c)));
-                }
-            }
-            for (int64_t c = 0; c < s->dv; c += TILE_PANEL)
-                tile_product(n, s->scores, 1, FORWARD_KEYS, s->v + c * s->tk + begin * TILE_PANEL, sums + c, s->dv, 1);
+    V factor[2] = {v_splat(1), v_splat(1)};
+    for (int v = 0; v < 2; v++) {
+        if (begin[v] == end[v]) continue;
+        int64_t i = first + v * W;
+        T *p = s->p + v * W;
+        factor[v] = online_softmax(job, panel, v, rule, i, block, begin[v], end[v], p, &state[v]);
+        if (call->dropout > 0)
+            drop(call, batch, head, i, block + begin[v], end[v] - begin[v], p + begin[v] * TILE_PANEL);
+    }
+    /* Keys that one vector meets before or after the other are its own business. */
+    int64_t from = at_least(begin[0], begin[1]), to = at_most(end[0], end[1]);
+    if (from >= to) {
+        for (int v = 0; v < 2; v++) add_values(s, block, begin[v], end[v], v, 1, factor);
+        return;
+    }
+    for (int v = 0; v < 2; v++) add_values(s, block, begin[v], from, v, 1, factor);
+    add_values(s, block, from, to, 0, 2, factor);
+    for (int v = 0; v < 2; v++) add_values(s, block, to, end[v], v, 1, factor);
+}
+
+/* Sums over the total, as rows. */
+static void write_outputs(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head, int64_t first,
+                          const online state[2]) {
+    const tl_attention *call = job->call;
+    T raise = call->dropout > 0 && call->dropout < 1 ? (T)(1.0 / (1.0 - call->dropout)) : 1;
+    for (int v = 0; v < 2; v++) {
+        int64_t i = first + v * W, rows = at_most(W, call->tq - i);
+        if (rows <= 0) break;
+        V total = state[v].total, share = v_select(total == v_zero(), v_zero(), v_splat(raise) / total);
+        row_store(job->lse + (batch * call->heads + head) * call->tq + i, state[v].max + v_log(total), rows);
+        T *o = job->o + ((batch * call->tq + i) * call->heads + head) * call->dv;
+        for (int64_t c = 0; c < call->dv; c += W) {
+            V x[W];
+#pragma GCC unroll 16
+            for (int k = 0; k < (int)W; k++)
+                x[k] = c + k < call->dv ? v_load(s->o + (c + k) * TILE_PANEL + v * W) * share : v_zero();
+            v_transpose(x);
+            for (int64_t r = 0; r < rows; r++) row_store(o + r * call->heads * call->dv + c, x[r], call->dv - c);
         }
     }
-    T raise = call->dropout > 0 && call->dropout < 1 ? (T)(1.0 / (1.0 - call->dropout)) : 1;
-    for (int64_t r = 0; r < rows; r++) {
-        T *o = job->o + ((batch * call->tq + first + r) * call->heads + head) * call->dv;
-        V share = v_splat(total[r] == 0 ? 0 : raise / total[r]);
-        const T *sums = s->sums + r * s->dv;
-        ROW_EACH(call->dv) STORE(o, v_load(sums + at) * share);
-        job->lse[(batch * call->heads + head) * call->tq + first + r] = max[r] + LIBM(log)(total[r]);
-    }
+}
+
+static void forward_panel(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head,
+                          int64_t first) {
+    const tl_attention *call = job->call;
+    const T *q = job->q + batch * call->q_strides[0] + head * call->q_strides[1] + first * call->q_strides[2];
+    pack_panel_across(s->q, q, call->q_strides[2], call->tq - first, call->d, query_scale(call));
+    memset(s->o, 0, (size_t)(s->dv * TILE_PANEL) * sizeof(T));
+    query_panel panel;
+    panel_intervals(call, batch, first, &panel);
+    score_rule rule = rule_of(call, job->slopes, batch, head);
+    online state[2] = {{v_splat(-(T)INFINITY), v_zero()}, {v_splat(-(T)INFINITY), v_zero()}};
+    int64_t least = call->tk, most = 0;
+    for (int v = 0; v < 2; v++)
+        if (panel.begin[v] < panel.end[v])
+            least = at_most(least, panel.begin[v]), most = at_least(most, panel.end[v]);
+    for (int64_t block = least / TILE_BLOCK * TILE_BLOCK; block < most; block += TILE_BLOCK)
+        forward_block(job, s, &panel, &rule, batch, head, first, block, state);
+    write_outputs(job, s, batch, head, first, state);
+}
+
+static void forward_keys(const forward_job *job, forward_scratch *s, int64_t batch, int64_t kv_head) {
+    const tl_attention *call = job->call;
+    const int64_t *ks = call->k_strides, *vs = call->v_strides;
+    const T *k = job->k + batch * ks[0] + kv_head * ks[1], *v = job->v + batch * vs[0] + kv_head * vs[1];
+    s->k_row = round_up(call->d, TILE_WIDTH), s->v_row = round_up(call->dv, TILE_WIDTH);
+    pack_rows(s->k_copy, s->k_row, s->tk, k, ks[2], call->tk, call->d);
+    pack_rows(s->v_copy, s->v_row, s->tk, v, vs[2], call->tk, call->dv);
+    s->k = s->k_copy, s->v = s->v_copy;
 }
 
 static void forward_range(void *context, int64_t unit, int64_t end) {
     forward_job *job = context;
     const tl_attention *call = job->call;
-    forward_scratch s = {.tk = round_up(call->tk, TILE_PANEL), .dv = round_up(call->dv, TILE_PANEL)};
-    int64_t sizes[] = {s.tk * call->d + W, s.tk * s.dv, TILE_ROWS * call->d + W, TILE_STRIP * FORWARD_KEYS,
-                       TILE_ROWS * s.dv};
+    forward_scratch s = {.tk = round_up(call->tk, TILE_UNIT), .dv = round_up(call->dv, TILE_UNIT)};
+    int64_t sizes[] = {s.tk * round_up(call->d, TILE_WIDTH), s.tk * round_up(call->dv, TILE_WIDTH),
+                       call->d * TILE_PANEL, TILE_BLOCK * TILE_PANEL, s.dv * TILE_PANEL};
     int64_t total = 0;
-    T **parts[] = {&s.k, &s.v, &s.q, &s.scores, &s.sums};
+    T **parts[] = {&s.k_copy, &s.v_copy, &s.q, &s.p, &s.o};
     for (int part = 0; part < 5; part++) total += round_up(sizes[part], 64);
     T *memory = tl_malloc((size_t)total * sizeof(T));
     if (!memory) {
@@ -127,22 +175,20 @@ static void forward_range(void *context, int64_t unit, int64_t end) {
     for (int part = 0; part < 5; part++) *parts[part] = next, next += round_up(sizes[part], 64);
 
     for (int64_t packed = -1; unit < end; unit++) {
-        int64_t pair = unit / job->blocks, batch = pair / call->heads, head = pair % call->heads;
+        int64_t pair = unit / job->panels, batch = pair / call->heads, head = pair % call->heads;
         int64_t kv_head = head / (call->heads / call->kv_heads), kv = batch * call->kv_heads + kv_head;
         if (kv != packed) {
-            const int64_t *ks = call->k_strides, *vs = call->v_strides;
-            pack_across(s.k, TILE_PANEL, job->k + batch * ks[0] + kv_head * ks[1], ks[2], call->tk, call->d, 1);
-            pack_along(s.v, job->v + batch * vs[0] + kv_head * vs[1], vs[2], call->tk, s.tk, call->dv);
+            forward_keys(job, &s, batch, kv_head);
             packed = kv;
         }
-        forward_block(job, &s, batch, head, balanced(unit % job->blocks, job->blocks) * TILE_ROWS);
+        forward_panel(job, &s, batch, head, balanced(unit % job->panels, job->panels) * TILE_PANEL);
     }
     tl_free(memory);
 }
 
 static int FN(attention)(const tl_attention *call, const T *q, const T *k, const T *v, const T *slopes, T *o, T *lse) {
-    forward_job job = {call, q, k, v, slopes, o, lse, (call->tq + TILE_ROWS - 1) / TILE_ROWS, 0};
-    int64_t work = TILE_ROWS * (call->tk + 1) * (call->d + call->dv + 1);
-    tl_parallel(call->batch * call->heads * job.blocks, 1 + 8 * TL_GRAIN / work, forward_range, &job);
+    forward_job job = {call, q, k, v, slopes, o, lse, (call->tq + TILE_PANEL - 1) / TILE_PANEL, 0};
+    int64_t work = TILE_PANEL * (call->tk + 1) * (call->d + call->dv + 1);
+    tl_parallel(call->batch * call->heads * job.panels, 1 + 8 * TL_GRAIN / work, forward_range, &job);
     return job.failed ? -1 : 0;
 }
