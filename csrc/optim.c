@@ -1,5 +1,6 @@
 /* Optimizer steps in place, PyTorch's formulas; p, g, buf, m, v (n). The gradient used is grad_scale * g; g is not
- * modified. Scalars are prepared in double.
+ * modified. Scalars are prepared in double. What takes many tensors works on them as on one long one, so that small
+ * tensors don't each cost a launch.
  */
 #include "rows.h"
 
@@ -7,8 +8,6 @@ typedef struct {
     const T *g;
     T *p, *m, *v;
     T lr, keep, grad_scale, decay, beta1, beta2, rest1, rest2, eps, root, nesterov, first;
-    double *sums;
-    int64_t n;
 } optim_job;
 
 /* grad_scale g + decay p; without decay a NaN in p stays out of it. */
@@ -41,59 +40,108 @@ static void FN(sgd)(T *p, const T *g, T *buf, int64_t n, double lr, double momen
     tl_parallel(n, TL_GRAIN, sgd_range, &job);
 }
 
+/* The elements begin .. end of `count` tensors of n[t] elements laid one after another, tensor by tensor: `visit` with
+ * `t`, and `from` and `to` within it. */
+#define EACH_TENSOR(count, n, begin, end, visit)                                    \
+    for (int64_t t = 0, start = 0; t < (count) && start < (end); start += (n)[t++]) { \
+        int64_t from = (begin) > start ? (begin) - start : 0;                       \
+        int64_t to = (end) - start < (n)[t] ? (end) - start : (n)[t];               \
+        if (from < to) visit;                                                       \
+    }
+
+typedef struct {
+    T *const *p, *const *m, *const *v;
+    const T *const *g;
+    const int64_t *n, *step;
+    int64_t count;
+    double lr, beta1, beta2, eps, weight_decay, grad_scale;
+    int decoupled;
+} adam_job;
+
 /* d = grad_scale g + decay p;  p = keep p;  m = beta1 m + rest1 d;  v = beta2 v + rest2 d d;
  * p -= lr m / (root sqrt(v) + eps), with the bias corrections in lr and root. */
-static void adam_range(void *context, int64_t begin, int64_t end) {
-    optim_job job = *(optim_job *)context;
-    const T *g = job.g + begin;
-    T *p = job.p + begin, *m = job.m + begin, *v = job.v + begin;
-    ROW_EACH(end - begin) {
+static void adam_part(const adam_job *all, int64_t t, int64_t from, int64_t to) {
+    double beta1 = all->beta1, beta2 = all->beta2, step = (double)all->step[t];
+    double keep = all->decoupled ? 1.0 - all->lr * all->weight_decay : 1.0;
+    optim_job job = {.beta1 = (T)beta1, .beta2 = (T)beta2, .rest1 = (T)(1.0 - beta1), .rest2 = (T)(1.0 - beta2),
+                     .eps = (T)all->eps, .grad_scale = (T)all->grad_scale, .keep = (T)keep,
+                     .decay = all->decoupled ? 0 : (T)all->weight_decay,
+                     .lr = (T)(all->lr / (1.0 - pow(beta1, step))), .root = (T)(1.0 / sqrt(1.0 - pow(beta2, step)))};
+    const T *g = all->g[t] + from;
+    T *p = all->p[t] + from, *m = all->m[t] + from, *v = all->v[t] + from;
+    ROW_EACH(to - from) {
         V value = LOAD(p), d = decayed(&job, LOAD(g), value);
         V mean = v_fma(v_splat(job.beta1), LOAD(m), v_splat(job.rest1) * d);
         V square = v_fma(v_splat(job.beta2), LOAD(v), v_splat(job.rest2) * d * d);
         STORE(m, mean);
         STORE(v, square);
-        V step = mean / v_fma(v_splat(job.root), v_sqrt(square), v_splat(job.eps));
-        STORE(p, v_fma(v_splat(-job.lr), step, value * v_splat(job.keep)));
+        V update = mean / v_fma(v_splat(job.root), v_sqrt(square), v_splat(job.eps));
+        STORE(p, v_fma(v_splat(-job.lr), update, value * v_splat(job.keep)));
     }
 }
 
-static void FN(adam)(T *p, const T *g, T *m, T *v, int64_t n, double lr, double beta1, double beta2, double eps,
-                     double weight_decay, int decoupled, int64_t step, double grad_scale) {
-    optim_job job = {.p = p, .g = g, .m = m, .v = v, .beta1 = (T)beta1, .beta2 = (T)beta2, .rest1 = (T)(1.0 - beta1),
-                     .rest2 = (T)(1.0 - beta2), .eps = (T)eps, .grad_scale = (T)grad_scale,
-                     .keep = decoupled ? (T)(1.0 - lr * weight_decay) : 1, .decay = decoupled ? 0 : (T)weight_decay,
-                     .lr = (T)(lr / (1.0 - pow(beta1, (double)step))),
-                     .root = (T)(1.0 / sqrt(1.0 - pow(beta2, (double)step)))};
-    tl_parallel(n, TL_GRAIN, adam_range, &job);
+static void adam_range(void *context, int64_t begin, int64_t end) {
+    const adam_job *job = context;
+    EACH_TENSOR(job->count, job->n, begin, end, adam_part(job, t, from, to))
 }
 
-/* Blocks of fixed size, each summed in double by eight interleaved sums; blocks are added in order. */
-enum { SQUARES_BLOCK = 8192 };
+static void FN(adam)(int64_t count, T *const *p, const T *const *g, T *const *m, T *const *v, const int64_t *n,
+                     const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay,
+                     int decoupled, double grad_scale) {
+    adam_job job = {.count = count, .p = p, .g = g, .m = m, .v = v, .n = n, .step = step, .lr = lr, .beta1 = beta1,
+                    .beta2 = beta2, .eps = eps, .weight_decay = weight_decay, .decoupled = decoupled,
+                    .grad_scale = grad_scale};
+    int64_t elements = 0;
+    for (int64_t t = 0; t < count; t++) elements += n[t];
+    tl_parallel(elements, TL_GRAIN, adam_range, &job);
+}
 
-static void sum_squares_blocks(void *context, int64_t block, int64_t end) {
-    const optim_job *job = context;
-    for (; block < end; block++) {
-        const T *x = job->g + block * SQUARES_BLOCK;
-        int64_t n = job->n - block * SQUARES_BLOCK, i = 0;
-        if (n > SQUARES_BLOCK) n = SQUARES_BLOCK;
-        double sums[8] = {0}, total = 0;
-        for (; i + 8 <= n; i += 8)
-            for (int lane = 0; lane < 8; lane++) sums[lane] += (double)x[i + lane] * (double)x[i + lane];
-        for (; i < n; i++) sums[i & 7] += (double)x[i] * (double)x[i];
-        for (int lane = 0; lane < 8; lane++) total += sums[lane];
-        job->sums[block] = total;
+/* Blocks of fixed size, each summed in double by interleaved sums; a tensor's blocks are added in order. */
+enum { SQUARES_BLOCK = 8192, SQUARES_SUMS = 32 };
+
+typedef struct {
+    const T *const *x;
+    const int64_t *n, *blocks;  /* elements and blocks of each tensor */
+    int64_t count;
+    double *sums;
+} squares_job;
+
+static double sum_squares_block(const T *x, int64_t n) {
+    double sums[SQUARES_SUMS] = {0}, total = 0;
+    int64_t i = 0;
+    for (; i + SQUARES_SUMS <= n; i += SQUARES_SUMS)
+        for (int lane = 0; lane < SQUARES_SUMS; lane++) sums[lane] += (double)x[i + lane] * (double)x[i + lane];
+    for (; i < n; i++) sums[i % SQUARES_SUMS] += (double)x[i] * (double)x[i];
+    for (int lane = 0; lane < SQUARES_SUMS; lane++) total += sums[lane];
+    return total;
+}
+
+static void sum_squares_part(const squares_job *job, int64_t t, int64_t from, int64_t to, double *sums) {
+    for (int64_t block = from; block < to; block++) {
+        int64_t start = block * SQUARES_BLOCK, left = job->n[t] - start;
+        sums[block] = sum_squares_block(job->x[t] + start, left < SQUARES_BLOCK ? left : SQUARES_BLOCK);
     }
 }
 
-static int FN(sum_squares)(const T *x, int64_t n, double *total) {
-    int64_t blocks = (n + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
-    double *sums = tl_malloc((size_t)(blocks + 1) * sizeof(double));
+static void sum_squares_range(void *context, int64_t begin, int64_t end) {
+    const squares_job *job = context;
+    EACH_TENSOR(job->count, job->blocks, begin, end, sum_squares_part(job, t, from, to, job->sums + start))
+}
+
+static int FN(sum_squares)(int64_t count, const T *const *x, const int64_t *n, double *totals) {
+    int64_t all = 0;
+    for (int64_t t = 0; t < count; t++) all += (n[t] + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
+    double *sums = tl_malloc((size_t)all * sizeof(double) + (size_t)count * sizeof(int64_t));
     if (!sums) return -1;
-    optim_job job = {.g = x, .n = n, .sums = sums};
-    tl_parallel(blocks, 4, sum_squares_blocks, &job);
-    *total = 0;
-    for (int64_t block = 0; block < blocks; block++) *total += sums[block];
+    int64_t *blocks = (int64_t *)(sums + all);
+    for (int64_t t = 0; t < count; t++) blocks[t] = (n[t] + SQUARES_BLOCK - 1) / SQUARES_BLOCK;
+    squares_job job = {.x = x, .n = n, .blocks = blocks, .count = count, .sums = sums};
+    tl_parallel(all, 4, sum_squares_range, &job);
+    const double *next = sums;
+    for (int64_t t = 0; t < count; t++) {
+        totals[t] = 0;
+        for (int64_t block = 0; block < blocks[t]; block++) totals[t] += *next++;
+    }
     tl_free(sums);
     return 0;
 }

@@ -188,9 +188,12 @@ TL_KERNEL(void, dropout, const T *x, T *out, int64_t n, double p, uint32_t seed,
 
 TL_KERNEL(void, sgd, T *p, const T *g, T *buf, int64_t n, double lr, double momentum, double dampening,
           double weight_decay, int nesterov, int first, double grad_scale);
-TL_KERNEL(void, adam, T *p, const T *g, T *m, T *v, int64_t n, double lr, double beta1, double beta2, double eps,
-          double weight_decay, int decoupled, int64_t step, double grad_scale);
-TL_KERNEL(int, sum_squares, const T *x, int64_t n, double *total);
+/* count tensors: of each its pointers, its number of elements, and its step. */
+TL_KERNEL(void, adam, int64_t count, T *const *p, const T *const *g, T *const *m, T *const *v, const int64_t *n,
+          const int64_t *step, double lr, double beta1, double beta2, double eps, double weight_decay, int decoupled,
+          double grad_scale);
+/* The sum of squares of each of count tensors. */
+TL_KERNEL(int, sum_squares, int64_t count, const T *const *x, const int64_t *n, double *totals);
 
 #undef TL_KERNEL
 #endif

@@ -97,8 +97,8 @@ DEFECTS = [
     Defect(
         "Adam's bias correction one step late",
         "csrc/optim.c",
-        "1.0 - pow(beta2, (double)step)",
-        "1.0 - pow(beta2, (double)(step + 1))",
+        "1.0 - pow(beta2, step)",
+        "1.0 - pow(beta2, step + 1)",
         "test_backend.py test_optim.py",
     ),
     Defect(

@@ -6,7 +6,9 @@ left alone; NaN carried as the reference carries it; the same bits for any numbe
 
 from __future__ import annotations
 
+import copy
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -328,14 +330,16 @@ def sgd(d: Draw) -> Call:
 
 
 def adam(d: Draw) -> Call:
-    n = d.shape(0, 1)
-    arrays = (d.fresh(*n), d.normal(*n), d.fresh(*n), np.asarray(np.abs(d.fresh(*n))))
-    settings = (0.1, 0.9, 0.99, 1e-3, d.choice([0.0, 0.1]), d.flag(), d.integer(1, 9), d.choice([1.0, 0.3]))
-    return Call((*arrays, *settings), writes=(0, 2, 3), length=200)
+    shapes = [d.shape() for _ in range(d.integer(0, 3))]
+    params, means = ([d.fresh(*s) for s in shapes] for _ in range(2))
+    grads, squares = [d.normal(*s) for s in shapes], [np.asarray(np.abs(d.fresh(*s))) for s in shapes]
+    steps = [d.integer(1, 9) for _ in shapes]
+    settings = (0.1, 0.9, 0.99, 1e-3, d.choice([0.0, 0.1]), d.flag(), d.choice([1.0, 0.3]))
+    return Call((params, grads, means, squares, steps, *settings), writes=(0, 2, 3), length=200, gaps=d.flag())
 
 
 def sum_squares(d: Draw) -> Call:
-    return Call(([d.normal(*d.shape()) for _ in range(d.integer(0, 3))],), nan=())
+    return Call(([d.normal(*d.shape()) for _ in range(d.integer(0, 3))],))
 
 
 CASES: dict[str, Callable[[Draw], Call]] = {
@@ -394,15 +398,21 @@ def with_gaps(x: Array) -> Array:
     return view
 
 
+def to_write(value: Any, gaps: bool) -> Any:
+    """A copy of an array, or of each in a list, for the function to write to."""
+    if isinstance(value, list):
+        return [to_write(x, gaps) for x in value]
+    return value if value is None else with_gaps(value) if gaps else value.copy()
+
+
 def run(module: Any, name: str, call: Call) -> list[Array]:
     """What the function returns and what it wrote; everything else must be as it was."""
     args, kwargs = list(call.args), dict(call.kwargs)
     written: list[Array] = []
     for place in call.writes:
         holder: Any = args if isinstance(place, int) else kwargs
-        if holder[place] is not None:
-            holder[place] = with_gaps(holder[place]) if call.gaps else holder[place].copy()
-            written.append(holder[place])
+        holder[place] = to_write(holder[place], call.gaps)
+        written += arrays_in(holder[place])
     readable = [x for x in arrays_in([*args, *kwargs.values()]) if not any(x is w for w in written)]
     before = [x.tobytes() for x in readable]
     result = getattr(module, name)(*args, **kwargs)
@@ -482,17 +492,14 @@ def test_nan_goes_where_the_reference_sends_it(
     name: str, instruction_set: str, data: st.DataObject, dtype: str
 ) -> None:
     call = CASES[name](Draw(data, dtype))
-    places = [
-        place
-        for place, x in enumerate(call.args)
-        if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.size and (call.nan is None or place in call.nan)
-    ]
-    if not places:
+    call.args = copy.deepcopy(call.args)
+    places = [x for i, x in enumerate(call.args) if call.nan is None or i in call.nan]
+    arrays = arrays_in([x for x in places if not isinstance(x, float)])
+    spoilable = [x for x in arrays if x.dtype.kind == "f" and x.size]
+    if not spoilable:
         return
-    place = data.draw(st.sampled_from(places))
-    spoiled = call.args[place].copy()
-    spoiled.reshape(-1)[data.draw(st.integers(0, spoiled.size - 1))] = np.nan
-    call.args = (*call.args[:place], spoiled, *call.args[place + 1 :])
+    spoiled = data.draw(st.sampled_from(spoilable))
+    spoiled[np.unravel_index(data.draw(st.integers(0, spoiled.size - 1)), spoiled.shape)] = np.nan
     for mine, theirs in zip(run(cpu, name, call), run(reference, name, call), strict=True):
         np.testing.assert_array_equal(mine != mine, theirs != theirs)
 
@@ -511,13 +518,12 @@ WRITERS = [
 def test_what_is_read_only_is_not_written(name: str, module: Any, data: st.DataObject, dtype: str) -> None:
     call = CASES[name](Draw(data, dtype))
     arguments: dict[int | str, Any] = {**dict(enumerate(call.args)), **call.kwargs}
-    places = [place for place in call.writes if arguments[place] is not None]
-    if not places:
+    for place in call.writes:
+        arguments[place] = to_write(arguments[place], call.gaps)
+    written = list(arrays_in([arguments[place] for place in call.writes]))
+    if not written:
         return
-    for place in places:
-        arguments[place] = with_gaps(arguments[place]) if call.gaps else arguments[place].copy()
-    sealed = arguments[data.draw(st.sampled_from(places))]
-    sealed.flags.writeable = False
+    data.draw(st.sampled_from(written)).flags.writeable = False
     before = [x.tobytes() for x in arrays_in(list(arguments.values()))]
     args, kwargs = [arguments.pop(i) for i in range(len(call.args))], arguments
     with pytest.raises(ValueError, match="read-only"):
@@ -569,6 +575,21 @@ def test_the_gradient_of_logits_may_take_their_place(module: Any, smoothing: flo
     apart = module.cross_entropy_grad(dloss, logits, targets, lse, None, -100, smoothing)
     module.cross_entropy_grad(dloss, logits, targets, lse, None, -100, smoothing, out=logits)
     assert logits.tobytes() == apart.tobytes()
+
+
+@examples(10)
+@given(data=st.data(), dtype=st.sampled_from(["float32", "float64"]))
+def test_many_parameters_at_once_are_each_by_itself(data: st.DataObject, dtype: str) -> None:
+    d = Draw(data, dtype)
+    sizes = [d.integer(0, 40_000) for _ in range(d.integer(1, 4))]
+    lists = [[np.abs(d.normal(n)) for n in sizes] for _ in range(4)]
+    settings = (0.1, 0.9, 0.99, 1e-3, 0.1, True, 0.5)
+    together = copy.deepcopy(lists)
+    cpu.adam_(*together, list(range(1, len(sizes) + 1)), *settings)
+    for i in range(len(sizes)):
+        cpu.adam_(*[[x[i]] for x in lists], [i + 1], *settings)
+    assert [x.tobytes() for x in arrays_in(together)] == [x.tobytes() for x in arrays_in(lists)]
+    assert cpu.sum_squares(lists[0]) == math.fsum(cpu.sum_squares([x]) for x in lists[0])
 
 
 ROW_BY_ROW: dict[str, Callable[[Array], Any]] = {

@@ -289,7 +289,7 @@ def test_float32_is_the_float64_result_rounded_once() -> None:
 
 def test_optimizers_follow_their_recurrences() -> None:
     p, g, buf, m, v = 0.5, 0.25, 0.0, 0.0, 0.0
-    sgd, adam, moments = np.array([p]), np.array([p]), [np.zeros(1), np.zeros(1)]
+    sgd, adam, mean, square = np.array([p]), np.array([p]), np.zeros(1), np.zeros(1)
     trace, q = np.full(1, np.nan), p
     for step in (1, 2, 3):
         d = 2.0 * g + 0.1 * p
@@ -298,7 +298,7 @@ def test_optimizers_follow_their_recurrences() -> None:
         reference.sgd_(sgd, np.array([g]), trace, 0.05, 0.9, 0.2, 0.1, True, step == 1, 2.0)
         m, v = 0.8 * m + 0.2 * (2.0 * g), 0.95 * v + 0.05 * (2.0 * g) ** 2
         q = q * (1 - 0.05 * 0.1) - 0.05 * (m / (1 - 0.8**step)) / (math.sqrt(v / (1 - 0.95**step)) + 1e-8)
-        reference.adam_(adam, np.array([g]), *moments, 0.05, 0.8, 0.95, 1e-8, 0.1, True, step, 2.0)
+        reference.adam_([adam], [np.array([g])], [mean], [square], [step], 0.05, 0.8, 0.95, 1e-8, 0.1, True, 2.0)
         g = -g
     assert sgd[0] == pytest.approx(p, rel=1e-14) and adam[0] == pytest.approx(q, rel=1e-14)
     assert reference.sum_squares([np.full((3, 2), 2.0, np.float32), np.zeros(0)]) == 24.0

@@ -23,6 +23,7 @@ _SUFFIX: dict[np.dtype, str] = {np.dtype(np.float32): "_f32", np.dtype(np.float6
 _CTYPES = {"f4": "float", "f8": "double", "i8": "int64_t", "i4": "int32_t", "u4": "uint32_t", "b1": "uint8_t"}
 _ARRAY: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype}[]") for code, ctype in _CTYPES.items()}
 _POINTER: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype} *") for code, ctype in _CTYPES.items()}
+_POINTERS: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype} *[]") for code, ctype in _CTYPES.items()}
 _INT64S = ffi.typeof("int64_t[]")
 _from_buffer = ffi.from_buffer
 
@@ -57,6 +58,11 @@ def ptr(x: Array | None) -> Any:
         if x.flags.f_contiguous:
             return _from_buffer(_ARRAY[x.dtype], x.T)
         return ffi.cast(_POINTER[x.dtype], x.__array_interface__["data"][0])
+
+
+def pointers(arrays: list[Array]) -> Any:
+    """A C array of pointers to contiguous arrays of one dtype, which the caller holds during the call."""
+    return ffi.new(_POINTERS[arrays[0].dtype], [ptr(x) for x in arrays])
 
 
 def dense(x: Array) -> Array:

@@ -6,13 +6,26 @@ contiguous, so the heads of a fused projection are read in place.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinyllm.backend._call import Array, check, dense, ffi, kernels, ptr, strides, writable
+from tinyllm.backend._call import (
+    NULL,
+    Array,
+    check,
+    dense,
+    ffi,
+    int64s,
+    kernels,
+    pointers,
+    ptr,
+    strides,
+    writable,
+)
 from tinyllm.backend.memory import empty
 
 __all__ = [
@@ -51,7 +64,7 @@ _uniform, _normal, _dropout = kernels("uniform"), kernels("normal"), kernels("dr
 _sgd, _adam, _sum_squares = kernels("sgd"), kernels("adam"), kernels("sum_squares")
 
 _ATTENTION = ffi.typeof("tl_attention *")
-_DOUBLE = ffi.typeof("double *")
+_DOUBLES = ffi.typeof("double[]")
 _WORD, _DOUBLE_WORD = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
 
 
@@ -336,20 +349,6 @@ def dropout(x: Array, p: float, key: Key, stream: int, base: int = 0) -> Array:
 # ---- optimizers ----
 
 
-def _in_place(function: Any, arrays: list[Array | None], *settings: Any) -> None:
-    """Run an optimizer kernel on (p, g, state...); states and parameters that are views are copied there and back."""
-    for x in (arrays[0], *arrays[2:]):
-        if x is not None:
-            writable(x)
-    packed = [_opt(x) for x in arrays]
-    parameter = packed[0]
-    assert parameter is not None
-    function[parameter.dtype](*(ptr(x) for x in packed), parameter.size, *settings)
-    for own, copy in zip(arrays, packed, strict=True):
-        if own is not copy and own is not None and own is not arrays[1]:
-            own[...] = copy
-
-
 def sgd_(
     p: Array,
     g: Array,
@@ -363,33 +362,55 @@ def sgd_(
     grad_scale: float,
 ) -> None:
     """One step of torch.optim.SGD."""
-    state = buf if momentum != 0.0 else None
-    _in_place(_sgd, [p, g, state], lr, momentum, dampening, weight_decay, nesterov, first, grad_scale)
+    own = [p] if momentum == 0.0 or buf is None else [p, buf]
+    with _dense_copies(own) as packed:
+        state = ptr(packed[1]) if len(packed) > 1 else NULL
+        settings = lr, momentum, dampening, weight_decay, nesterov, first, grad_scale
+        _sgd[p.dtype](ptr(packed[0]), ptr(dense(g)), state, p.size, *settings)
 
 
 def adam_(
-    p: Array,
-    g: Array,
-    m: Array,
-    v: Array,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    means: Sequence[Array],
+    squares: Sequence[Array],
+    steps: Sequence[int],
     lr: float,
     beta1: float,
     beta2: float,
     eps: float,
     weight_decay: float,
     decoupled: bool,
-    step: int,
     grad_scale: float,
 ) -> None:
-    """One step of torch.optim.Adam, or of AdamW where decoupled."""
-    _in_place(_adam, [p, g, m, v], lr, beta1, beta2, eps, weight_decay, decoupled, step, grad_scale)
+    """One step of torch.optim.Adam, or of AdamW where decoupled, on many parameters at once."""
+    n = len(params)
+    with _dense_copies([*params, *means, *squares]) as packed:
+        for dtype in {p.dtype: None for p in params}:
+            which = [i for i in range(n) if params[i].dtype == dtype]
+            p, m, v = ([packed[i + k] for i in which] for k in (0, n, 2 * n))
+            g = [dense(grads[i]) for i in which]
+            sizes, counts = int64s([x.size for x in p]), int64s([steps[i] for i in which])
+            settings = lr, beta1, beta2, eps, weight_decay, decoupled, grad_scale
+            _adam[dtype](len(which), pointers(p), pointers(g), pointers(m), pointers(v), sizes, counts, *settings)
 
 
-def sum_squares(arrays: Iterable[Array]) -> float:
+@contextlib.contextmanager
+def _dense_copies(arrays: list[Array]) -> Iterator[list[Array]]:
+    """Arrays to update in place, dense: a view with gaps is copied there and back. Raises if one is read-only."""
+    packed = [dense(writable(x)) for x in arrays]
+    yield packed
+    for own, copy in zip(arrays, packed, strict=True):
+        if own is not copy:
+            own[...] = copy
+
+
+def sum_squares(arrays: Sequence[Array]) -> float:
     """The sum of squares of all elements of all arrays, in float64."""
-    total: Any = ffi.new(_DOUBLE)
-    sums = []
-    for x in arrays:
-        check(_sum_squares[x.dtype](ptr(dense(x)), x.size, total))
-        sums.append(total[0])
+    sums: list[float] = []
+    for dtype in {x.dtype: None for x in arrays}:
+        packed = [dense(x) for x in arrays if x.dtype == dtype]
+        totals = ffi.new(_DOUBLES, len(packed))
+        check(_sum_squares[dtype](len(packed), pointers(packed), int64s([x.size for x in packed]), totals))
+        sums += ffi.unpack(totals, len(packed))
     return math.fsum(sums)

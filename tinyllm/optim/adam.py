@@ -7,8 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from .. import backend
 from .._tensor import Tensor
 from .optimizer import Group, Optimizer, zeros_like
@@ -43,23 +41,25 @@ class Adam(Optimizer):
             if not 0.0 <= beta < 1.0:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}")
 
-    def _update(self, p: Tensor, g: np.ndarray, state: dict[str, Any], group: Group, grad_scale: float) -> None:
-        if not state:
-            state.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
+    def _update(self, params: list[Tensor], group: Group, grad_scale: float) -> None:
+        states = [self.state[p] for p in params]
+        for p, state in zip(params, states, strict=True):
+            if not state:
+                state.update(step=0, exp_avg=zeros_like(p), exp_avg_sq=zeros_like(p))
+            state["step"] = int(state["step"]) + 1
         beta1, beta2 = group["betas"]
-        state["step"] = int(state["step"]) + 1
         backend.adam_(
-            p.array,
-            g,
-            state["exp_avg"].array,
-            state["exp_avg_sq"].array,
+            [p.array for p in params],
+            [p.grad.array for p in params],
+            [state["exp_avg"].array for state in states],
+            [state["exp_avg_sq"].array for state in states],
+            [state["step"] for state in states],
             group["lr"],
             beta1,
             beta2,
             group["eps"],
             group["weight_decay"],
             self.decoupled,
-            state["step"],
             -grad_scale if group["maximize"] else grad_scale,
         )
 

@@ -22,8 +22,8 @@ Group = dict[str, Any]
 
 
 class Optimizer:
-    """Base of the optimizers. A subclass defines `_update(p, g, state, group, grad_scale)`, which changes
-    `p` in place.
+    """Base of the optimizers. A subclass defines `_update(params, group, grad_scale)`, which changes the parameters in
+    place by their gradients, and keeps what it must in `self.state`.
 
     `params`: tensors, (name, tensor) pairs, or groups. A parameter's name is the one given, else its `.name`.
     """
@@ -64,7 +64,7 @@ class Optimizer:
     def _check(self, group: Group) -> None:
         """Raise ValueError for an option out of its range."""
 
-    def _update(self, p: Tensor, g: np.ndarray, state: dict[str, Any], group: Group, grad_scale: float) -> None:
+    def _update(self, params: list[Tensor], group: Group, grad_scale: float) -> None:
         raise NotImplementedError
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -85,10 +85,10 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, p.grad.array, self.state[p], group, grad_scale)
-                    p.version[0] += 1
+            params = [p for p in group["params"] if p.grad is not None]
+            self._update(params, group, grad_scale)
+            for p in params:
+                p.version[0] += 1
         return loss
 
     # -- saving -------------------------------------------------------------------------------------------

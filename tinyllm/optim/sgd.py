@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from .. import backend
 from .._tensor import Tensor
 from .optimizer import Group, Optimizer, zeros_like
@@ -49,19 +47,21 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
-    def _update(self, p: Tensor, g: np.ndarray, state: dict[str, Any], group: Group, grad_scale: float) -> None:
-        first = "momentum_buffer" not in state
-        if first and group["momentum"]:
-            state["momentum_buffer"] = zeros_like(p)
-        backend.sgd_(
-            p.array,
-            g,
-            state["momentum_buffer"].array if group["momentum"] else None,
-            group["lr"],
-            group["momentum"],
-            group["dampening"],
-            group["weight_decay"],
-            group["nesterov"],
-            first,
-            -grad_scale if group["maximize"] else grad_scale,
-        )
+    def _update(self, params: list[Tensor], group: Group, grad_scale: float) -> None:
+        for p in params:
+            state = self.state[p]
+            first = "momentum_buffer" not in state
+            if first and group["momentum"]:
+                state["momentum_buffer"] = zeros_like(p)
+            backend.sgd_(
+                p.array,
+                p.grad.array,
+                state["momentum_buffer"].array if group["momentum"] else None,
+                group["lr"],
+                group["momentum"],
+                group["dampening"],
+                group["weight_decay"],
+                group["nesterov"],
+                first,
+                -grad_scale if group["maximize"] else grad_scale,
+            )
