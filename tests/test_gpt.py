@@ -193,6 +193,25 @@ def test_summed_losses_of_parts_make_the_loss_of_the_whole():
     assert m(ids)[1] is None
 
 
+def test_the_loss_alone_is_the_loss_beside_the_logits():
+    m = model().double()
+    ids, targets = tokens(2, 6), tokens(2, 6, seed=1)
+    targets[0, 2:] = -100
+    for reduction in ("mean", "sum"):
+        results = []
+        for loss in (m(ids, targets, reduction=reduction)[1], m.loss(ids, targets, reduction=reduction)):
+            m.zero_grad()
+            loss.backward()
+            results.append([loss.item(), *(np.array(p.grad) for p in m.parameters())])
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13)
+    calls = []
+    m.lm_head.register_forward_hook(lambda *_: calls.append(1))  # a head that is more than its weight is called
+    assert m.loss(ids, targets).item() == pytest.approx(m(ids, targets)[1].item(), rel=1e-12) and len(calls) == 2
+    with pytest.raises(ShapeError, match="targets"):
+        m.loss(ids, targets[:, 1:])
+
+
 def test_gradients_of_a_whole_model_in_random_directions():
     m = model(activation_function="gelu").double()
     ids, targets = tokens(2, 5), tokens(2, 5, seed=1)

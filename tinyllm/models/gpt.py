@@ -28,6 +28,7 @@ from .._tensor import Tensor
 from ..errors import ConfigError, ShapeError
 from ..nn import functional as F
 from ..nn import init
+from ..nn.layers import is_linear
 
 
 @dataclass(frozen=True)
@@ -204,13 +205,39 @@ class GPT(nn.Module):
         logits = self.lm_head(self.features(ids, mask=mask, positions=positions, cache=cache))
         if targets is None:
             return logits, None
-        targets = targets if isinstance(targets, Tensor) else Tensor(np.asarray(targets))
-        if tuple(targets.shape) != tuple(logits.shape[:2]):
-            raise ShapeError(
-                f"targets have the shape of the ids, {tuple(logits.shape[:2])}, got {tuple(targets.shape)}"
-            )
+        targets = self._targets(targets, logits)
         loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction=reduction)
         return logits, loss if reduction != "none" else loss.reshape(targets.shape)
+
+    def loss(
+        self,
+        ids: Tensor | np.ndarray,
+        targets: Tensor | np.ndarray,
+        *,
+        reduction: str = "mean",
+        mask: nn.Mask | None = None,
+        positions: Any = None,
+    ) -> Tensor:
+        """The loss of `forward` alone, 0-d: logits are never held whole, which for a large vocabulary is most of the
+        memory. reduction: mean or sum.
+        """
+        if reduction not in ("mean", "sum") or not is_linear(self.lm_head):
+            loss = self(ids, targets, reduction=reduction, mask=mask, positions=positions)[1]
+            assert loss is not None
+            return loss
+        x = self.features(ids, mask=mask, positions=positions)
+        targets = self._targets(targets, x)
+        head = self.lm_head
+        return F.linear_cross_entropy(
+            x.reshape(-1, x.shape[-1]), head.weight, targets.reshape(-1), linear_bias=head.bias, reduction=reduction
+        )
+
+    @staticmethod
+    def _targets(targets: Tensor | np.ndarray, x: Tensor) -> Tensor:
+        targets = targets if isinstance(targets, Tensor) else Tensor(np.asarray(targets))
+        if tuple(targets.shape) != tuple(x.shape[:2]):
+            raise ShapeError(f"targets have the shape of the ids, {tuple(x.shape[:2])}, got {tuple(targets.shape)}")
+        return targets
 
     def make_cache(self, batch: int, max_len: int | None = None) -> nn.KVCache:
         """An empty key/value cache for `batch` sequences of up to `max_len` (by default n_positions) tokens."""

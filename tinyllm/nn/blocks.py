@@ -14,7 +14,7 @@ from . import functional as F
 from .activations import gelu_tanh
 from .attention import Attention
 from .cache import LayerCache
-from .layers import Dropout, Linear
+from .layers import Dropout, Linear, is_linear
 from .masks import Mask
 from .module import Module
 from .positions import Where
@@ -51,14 +51,9 @@ class MLP(Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., d) -> (..., d)."""
         act = _FUSED.get(self.activation)
-        if act is None or not (_plain(self.up) and _plain(self.down)):
+        if act is None or not (is_linear(self.up) and is_linear(self.down)):
             return self.down(self.activation(self.up(x)))
         return F.feed_forward(x, self.up.weight, self.up.bias, self.down.weight, self.down.bias, act)
-
-
-def _plain(module: Module) -> bool:
-    """Whether calling `module` is nothing but F.linear on its parameters."""
-    return type(module) is Linear and not module.has_hooks
 
 
 class GatedMLP(Module):

@@ -60,6 +60,11 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+def is_linear(module: Module) -> bool:
+    """Whether calling `module` is F.linear on its parameters and nothing else, so that a fused op may stand for it."""
+    return type(module) is Linear and not module.has_hooks
+
+
 class Embedding(Module):
     """A table of num_embeddings rows; integer ids (...) -> (..., embedding_dim). Row `padding_idx` starts
     at 0 and stays there.

@@ -10,7 +10,6 @@ import math
 from typing import Any
 
 from .. import backend
-from ..backend import memory
 from ..op import Draw, Op, Sample, shape_error
 from .linalg import rows
 
@@ -60,7 +59,7 @@ class FeedForward(Op):
     def forward(ctx, x, w1, b1, w2, b2, *, act):
         x2, h = rows(x), None
         if any(ctx.needs):
-            h = memory.empty((x2.shape[0], w1.shape[0]), x.dtype)
+            h = backend.empty((x2.shape[0], w1.shape[0]), x.dtype)
         a = backend.matmul(x2, w1.T, b1, act=act, pre=h)
         ctx.save(x, w1, w2, h)
         return backend.matmul(a, w2.T, b2).reshape(*x.shape[:-1], w2.shape[0])
@@ -70,7 +69,7 @@ class FeedForward(Op):
         (x, w1, w2, h), needs, act = ctx.saved, ctx.needs, ctx.attrs["act"]
         x2, dy2 = rows(x), rows(dy)
         dx = dw1 = db1 = dw2 = None
-        a: Any = memory.empty(h.shape, h.dtype) if needs[3] else None
+        a: Any = backend.empty(h.shape, h.dtype) if needs[3] else None
         dh = backend.matmul(dy2, w2, act=act, grad_of=h, value=a)
         if needs[3]:
             dw2, a = backend.matmul(dy2.T, a), None

@@ -68,8 +68,7 @@ def make_optimizer(model: Module, config: OptimizerConfig) -> AdamW:
 
 def summed_loss(model: Module, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
     """The sum of -log p(target) over the counted targets of a micro-batch, in nats; 0-d."""
-    _, loss = model(inputs, targets, reduction="sum")
-    return loss
+    return model.loss(inputs, targets, reduction="sum")
 
 
 def accumulate(
