@@ -245,3 +245,24 @@ def test_invalid_inputs_raise(name, data):
 def test_every_op_names_its_oracle():
     """Dropout's numbers are our own stream; everything else is compared with PyTorch in tests/oracle."""
     assert [n for n in OPS if registry[n].oracle is None] == ["Dropout"]
+
+
+def test_gradients_side_by_side_are_joined_without_a_copy():
+    x = Tensor(np.random.default_rng(0).standard_normal((2, 5, 8 * 6)), True)
+    heads = (4, 2, 2)
+    whole = np.random.default_rng(1).standard_normal((2, 5, 8, 6))
+    parts = np.split(whole, (4, 6), axis=2)
+    node = apply(registry["SplitHeads"], x, heads=heads)[0].node
+    joined = node.op.backward(node, *[p.transpose(0, 2, 1, 3) for p in parts])
+    assert np.shares_memory(joined, whole) and np.array_equal(joined, whole.reshape(2, 5, 48))
+    swapped = [parts[0], parts[2], parts[1]]
+    other = whole.copy()
+    for strangers in (
+        swapped,
+        [*parts[:2], other[:, :, 6:]],
+        [p.copy() for p in parts],
+        [parts[0], parts[1], parts[1]],
+    ):
+        joined = node.op.backward(node, *[p.transpose(0, 2, 1, 3) for p in strangers])
+        assert not np.shares_memory(joined, whole)
+        assert np.array_equal(joined, np.concatenate(strangers, 2).reshape(2, 5, 48))

@@ -22,8 +22,8 @@ NULL = ffi.NULL
 _SUFFIX: dict[np.dtype, str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
 _CTYPES = {"f4": "float", "f8": "double", "i8": "int64_t", "i4": "int32_t", "u4": "uint32_t", "b1": "uint8_t"}
 _ARRAY: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype}[]") for code, ctype in _CTYPES.items()}
-_POINTER: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype} *") for code, ctype in _CTYPES.items()}
 _POINTERS: dict[np.dtype, Any] = {np.dtype(code): ffi.typeof(f"{ctype} *[]") for code, ctype in _CTYPES.items()}
+_FIRST: list[Any] = [(*[0] * axes, ...) for axes in range(65)]  # the first element, as an array without axes
 _INT64S = ffi.typeof("int64_t[]")
 _from_buffer = ffi.from_buffer
 
@@ -48,16 +48,13 @@ def kernels(name: str) -> dict[np.dtype, Any]:
 def ptr(x: Array | None) -> Any:
     """A pointer to the first element of x, whatever its strides; NULL for None.
 
-    The pointer of a contiguous array keeps it alive; otherwise the caller holds x during the call.
+    The pointer keeps x alive.
     """
     if x is None:
         return NULL
-    try:
-        return _from_buffer(_ARRAY[x.dtype], x)
-    except (ValueError, BufferError):  # not contiguous; a transposed weight is the usual case
-        if x.flags.f_contiguous:
-            return _from_buffer(_ARRAY[x.dtype], x.T)
-        return ffi.cast(_POINTER[x.dtype], x.__array_interface__["data"][0])
+    if not x.flags.c_contiguous:  # it has elements then: an array of none is contiguous
+        x = x[_FIRST[x.ndim]]
+    return _from_buffer(_ARRAY[x.dtype], x)
 
 
 def pointers(arrays: list[Array]) -> Any:

@@ -13,7 +13,9 @@ values are views of the projection's output, not copies.
 
 from __future__ import annotations
 
+from .. import ops
 from .._tensor import Tensor
+from ..autograd import apply
 from ..errors import ShapeError
 from .cache import LayerCache
 from .functional.attention import attend
@@ -89,11 +91,11 @@ class Attention(Module):
             stream=self.path or "attention",
             **extra,
         )
-        return self.out(o.transpose(1, 2).reshape(x.shape[0], x.shape[1], self.n_head * self.head_dim))
+        return self.out(apply(ops.MergeHeads, o))
 
     def _project(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """q (B, H, T, D), k and v (B, Hk, T or S, D)."""
-        h, hk, width = self.n_head, self.n_kv_head, self.head_dim
+        h, hk = self.n_head, self.n_kv_head
         if self.is_cross != (memory is not None):
             raise ValueError(
                 "cross-attention (d_memory given) needs a memory"
@@ -101,11 +103,9 @@ class Attention(Module):
                 else "self-attention takes no memory; give d_memory to the constructor for cross-attention"
             )
         if memory is None:
-            q, k, v = self.qkv(x).reshape(x.shape[0], x.shape[1], h + 2 * hk, width).split([h, hk, hk], 2)
-        else:
-            q = self.q(x).reshape(x.shape[0], x.shape[1], h, width)
-            k, v = self.kv(memory).reshape(memory.shape[0], memory.shape[1], 2 * hk, width).split([hk, hk], 2)
-        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+            return apply(ops.SplitHeads, self.qkv(x), heads=(h, hk, hk))
+        (q,) = apply(ops.SplitHeads, self.q(x), heads=(h,))
+        return (q, *apply(ops.SplitHeads, self.kv(memory), heads=(hk, hk)))
 
     def extra_repr(self) -> str:
         """Heads."""
