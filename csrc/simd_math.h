@@ -64,7 +64,7 @@ INLINE V v_log(V x) {
     I denormal = x < tiny;
     V scaled = v_select(denormal, x * v_splat(8388608.0f), x); /* 2^23 */
     /* scaled = m 2^n with sqrt(1/2) <= m < sqrt(2). */
-    I bits = (I)scaled - i_splat(0x3f3504f3);
+    I bits = (I)((U)scaled - (U)i_splat(0x3f3504f3)); /* wraps for negative numbers, which end as NaN below */
     I n = bits >> 23;
     V m = (V)((bits & i_splat(0x7fffff)) + i_splat(0x3f3504f3));
     V e = __builtin_convertvector(n - (denormal & i_splat(23)), V);
