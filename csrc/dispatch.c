@@ -11,9 +11,13 @@ void tl_fill_avx2_f64(tl_table *);
 void tl_fill_avx512_f32(tl_table *);
 void tl_fill_avx512_f64(tl_table *);
 #endif
+#if defined(__aarch64__)
+void tl_fill_neon_f32(tl_table *);
+void tl_fill_neon_f64(tl_table *);
+#endif
 
-enum { GENERIC, AVX2, AVX512, SETS };
-static const char *const names[SETS] = {"generic", "avx2", "avx512"};
+enum { GENERIC, NEON, AVX2, AVX512, SETS };
+static const char *const names[SETS] = {"generic", "neon", "avx2", "avx512"};
 static tl_table tables[SETS];
 static int active = GENERIC;
 
@@ -28,6 +32,9 @@ static int runs(int set) {
     if (set == AVX512)
         return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#endif
+#if defined(__aarch64__)
+    if (set == NEON) return 1; /* part of the architecture */
 #endif
     return set == GENERIC;
 }
@@ -45,6 +52,10 @@ __attribute__((constructor)) static void choose(void) {
     /* The fill functions are themselves compiled for their set. */
     if (runs(AVX2)) tl_fill_avx2_f32(&tables[AVX2]), tl_fill_avx2_f64(&tables[AVX2]);
     if (runs(AVX512)) tl_fill_avx512_f32(&tables[AVX512]), tl_fill_avx512_f64(&tables[AVX512]);
+#endif
+#if defined(__aarch64__)
+    tl_fill_neon_f32(&tables[NEON]);
+    tl_fill_neon_f64(&tables[NEON]);
 #endif
     for (int set = 0; set < SETS; set++)
         if (runs(set)) active = set;

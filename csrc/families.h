@@ -10,7 +10,7 @@
 #if defined(TL_AVX2) || defined(TL_AVX512)
 #include <immintrin.h>
 #endif
-#if defined(__aarch64__)
+#if defined(TL_NEON)
 #include <arm_neon.h>
 #endif
 

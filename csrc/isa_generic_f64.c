@@ -1,4 +1,4 @@
-/* The kernels for any CPU, 16-byte vectors: SSE2 on x86-64, NEON on aarch64, double. */
+/* The kernels for any CPU, 16-byte vectors of plain C, double. */
 #define TL_ISA generic
 #define TL_VBYTES 16
 #define TL_DOUBLE 1

@@ -18,7 +18,7 @@
  *   - No FMA appears unless written as v_fma: the compiler is told not to contract.
  *
  * Built on GCC's vector extensions, with intrinsics only where those have no operation. Without TL_AVX2, TL_AVX512 or
- * __aarch64__ everything is plain vector C, for any width.
+ * TL_NEON everything is plain vector C, for any width.
  */
 
 typedef T V __attribute__((vector_size(TL_VBYTES)));
@@ -97,15 +97,15 @@ INLINE void v_store_n(T *p, V x, int64_t n) {
 
 /* ---- arithmetic ---- */
 
-/* a * b + c, rounded once where the machine has it; twice in the generic set on x86-64, whose baseline has no FMA. */
+/* a * b + c, rounded once where the machine has it; twice in the generic set, as the baseline of x86-64 has no FMA. */
 INLINE V v_fma(V a, V b, V c) {
 #if defined(TL_AVX512)
     return (V)TL_TYPED(_mm512_fmadd)(a, b, c);
 #elif defined(TL_AVX2)
     return (V)TL_TYPED(_mm256_fmadd)(a, b, c);
-#elif defined(__aarch64__) && TL_DOUBLE
+#elif defined(TL_NEON) && TL_DOUBLE
     return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
-#elif defined(__aarch64__)
+#elif defined(TL_NEON)
     return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
     return a * b + c;

@@ -33,7 +33,7 @@ int tl_num_threads(void);
 void tl_set_num_threads(int n);
 void tl_fail_threads(int fail);
 
-/* Instruction sets (dispatch.c): generic, avx2, avx512. tl_use_isa gives 0, or -1 where this machine lacks it. */
+/* Instruction sets (dispatch.c): generic, neon, avx2, avx512. tl_use_isa gives 0, or -1 where this machine lacks it. */
 const char *tl_isa(void);
 int tl_has_isa(const char *name);
 int tl_use_isa(const char *name);

@@ -77,7 +77,7 @@ def use(name: str) -> _Use:
 
 
 def isa() -> str:
-    """The instruction set of the C kernels: "generic", "avx2" or "avx512"; "none" where they were not built."""
+    """The instruction set of the C kernels: "generic", "neon", "avx2" or "avx512"; "none" where they were not built."""
     return _library().ffi.string(_library().lib.tl_isa()).decode() if compiled() else "none"
 
 

@@ -16,7 +16,7 @@ from tinyllm.errors import ConfigError
 
 Array = np.ndarray
 
-ISAS = tuple(name for name in ("generic", "avx2", "avx512") if lib.tl_has_isa(name.encode()))
+ISAS = tuple(name for name in ("generic", "neon", "avx2", "avx512") if lib.tl_has_isa(name.encode()))
 NULL = ffi.NULL
 
 _SUFFIX: dict[np.dtype, str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
