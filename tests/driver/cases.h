@@ -1,8 +1,8 @@
 /* One case per kernel of tinyllm.h, for the type T: sizes and values from the run, one call. driver.c builds its table
  * from the TL_KERNEL lines, so a kernel without a case here does not compile.
  *
- * CASE(name) begins a case; CALL(name) is the kernel in the instruction set in use. Bounds count units in the last place:
- * 8 and two for every number that goes into a result.
+ * CASE(name) begins a case; CALL(name) is the kernel in the instruction set in use. Bounds count units in the last
+ * place: 8, and two for every number that goes into a result.
  */
 #define CASE(name) static void TL_GLUE(case_##name, DTYPE)(run * r)
 #define CALL(name) tl_active->TL_GLUE(name, DTYPE)
@@ -27,7 +27,8 @@ static T *OWN(input)(run *r, int64_t n) { return OWN(range)(r, n, -2, 2); }
 
 /* As often as not with zeros, infinities, NaN, denormals and large numbers in it. */
 static T *OWN(special)(run *r, int64_t n) {
-    static const T values[] = {0, -(T)0.0, INFINITY, -INFINITY, NAN, (T)1e-40, (T)-1e-40, (T)3e38, (T)-3e38, 1, -1, 100, -100};
+    static const T values[] = {0, -(T)0.0, INFINITY, -INFINITY, NAN, (T)1e-40, (T)-1e-40, (T)3e38, (T)-3e38,
+                               1, -1, 100, -100};
     T *x = reserve(r, (size_t)n * sizeof(T), 0, sizeof(T), 0);
     OWN(fill)(r, x, n, -4, 4);
     int often = (int)draw(r, 0, 1);

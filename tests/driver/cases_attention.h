@@ -13,7 +13,8 @@ static const T *OWN(heads_of)(run *r, int64_t batch, int64_t rows, int64_t heads
 }
 
 /* A gradient in the same layout; where there are gaps between the rows they keep what they hold. */
-static T *OWN(gradient_of)(run *r, int64_t batch, int64_t rows, int64_t heads, int64_t width, int64_t *strides, double terms) {
+static T *OWN(gradient_of)(run *r, int64_t batch, int64_t rows, int64_t heads, int64_t width, int64_t *strides,
+                           double terms) {
     int64_t gap = draw(r, 0, 1) ? 0 : draw(r, 1, 9), row = heads * width + gap;
     strides[0] = rows * row, strides[1] = width, strides[2] = row;
     return gap ? OWN(inout)(r, batch * rows * row, terms, -2) : OWN(output)(r, batch * rows * row, terms);

@@ -103,7 +103,8 @@ CASE(copy) {
 
 CASE(reduce) {
     int64_t outer = side(r), count = length(r) + 1, inner = draw(r, 0, 1) ? 1 : draw(r, 0, 70);
-    if (r->large) count = draw(r, 0, 1) ? draw(r, 4000, 9000) : draw(r, 60000, 70000), outer = draw(r, 1, 3), inner = draw(r, 1, 2);
+    if (r->large) count = draw(r, 0, 1) ? draw(r, 4000, 9000) : draw(r, 60000, 70000), outer = draw(r, 1, 3);
+    if (r->large) inner = draw(r, 1, 2);
     const T *x = OWN(input)(r, outer * count * inner);
     T *y = OWN(output)(r, outer * inner, (double)count);
     r->status |= CALL(reduce)((int)draw(r, 0, TL_REDUCE_MIN), x, y, outer, count, inner);
@@ -163,39 +164,58 @@ static int64_t OWN(matrix)(run *r, int64_t rows, int64_t cols, int64_t *down, in
     return rows && cols ? (rows - 1) * *down + (cols - 1) * *along + 1 : 0;
 }
 
+/* What follows a product of n elements; without beta c is only written. */
+static void OWN(epilogue)(run *r, tl_epilogue *e, int64_t n, double terms) {
+    e->alpha = draw(r, 0, 1) ? 1 : 0.5, e->beta = (double)draw(r, 0, 2) / 2, e->act = (int)draw(r, -1, TL_ACT_SILU);
+    if (e->beta != 0 && draw(r, 0, 1)) e->add = OWN(input)(r, n);
+    if (e->act < 0) return;
+    if (draw(r, 0, 1)) {
+        e->grad_of = OWN(input)(r, n);
+        e->value = OWN(maybe_output)(r, n, terms);
+    } else {
+        e->pre = OWN(maybe_output)(r, n, terms);
+    }
+}
+
 CASE(matmul) {
-    int64_t M = side(r), N = side(r), K = length(r), am, ak, bk, bn, cm;
+    int64_t M = side(r), N = side(r), K = length(r), am, ak, bk, bn;
     if (draw(r, 0, 1)) M = length(r), K = draw(r, 0, 9) ? draw(r, 1, 30) : 0;
     else if (draw(r, 0, 1)) N = length(r), K = draw(r, 1, 600);
     int64_t count = r->large ? 1 : draw(r, 1, 3), batch[4] = {count};
     int64_t a_size = OWN(matrix)(r, M, K, &am, &ak), b_size = OWN(matrix)(r, K, N, &bk, &bn);
-    cm = N + (draw(r, 0, 3) ? 0 : draw(r, 1, 5));
-    int64_t c_size = M && N ? (M - 1) * cm + N : 0;
+    int64_t cm = N + (draw(r, 0, 3) ? 0 : draw(r, 1, 5)), c_size = M && N ? (M - 1) * cm + N : 0;
     batch[1] = draw(r, 0, 1) ? a_size : 0, batch[2] = draw(r, 0, 1) ? b_size : 0, batch[3] = c_size;
-    const T *a = OWN(input)(r, batch[1] ? count * a_size : a_size), *b = OWN(input)(r, batch[2] ? count * b_size : b_size);
+    const T *a = OWN(input)(r, batch[1] ? count * a_size : a_size);
+    const T *b = OWN(input)(r, batch[2] ? count * b_size : b_size);
     const T *bias = OWN(maybe)(r, N);
-    int accumulate = (int)draw(r, 0, 1), dense = cm == N && !accumulate;
-    T *c = dense ? OWN(output)(r, count * c_size, (double)K) : OWN(inout)(r, count * c_size, (double)K, -2);
-    r->status |= CALL(matmul)(1, dims_of(r, 4, batch), M, N, K, a, am, ak, b, bk, bn, bias, c, cm, accumulate);
+    double terms = 40 + 4 * (double)K;
+    tl_epilogue epilogue = {.alpha = 1, .act = -1};
+    int follows = draw(r, 0, 2) != 0, reads = 0;
+    if (follows) OWN(epilogue)(r, &epilogue, count * M * N, terms), reads = epilogue.beta != 0 && !epilogue.add;
+    T *c = cm == N && !reads ? OWN(output)(r, count * c_size, terms) : OWN(inout)(r, count * c_size, terms, -2);
+    r->status |= CALL(matmul)(1, dims_of(r, 4, batch), M, N, K, a, am, ak, b, bk, bn, bias, c, cm,
+                             follows ? &epilogue : NULL);
 }
 
 /* ---- random.c ---- */
 
 CASE(uniform) {
     int64_t n = flat(r);
-    CALL(uniform)(OWN(output)(r, n, 0), n, (uint32_t)next(r), (uint32_t)next(r), next(r), next(r) >> draw(r, 8, 60));
+    uint64_t seed = next(r), stream = next(r), base = next(r) >> (seed & 63);
+    CALL(uniform)(OWN(output)(r, n, 0), n, (uint32_t)seed, 5, stream, base);
 }
 
 CASE(normal) {
     int64_t n = flat(r);
-    CALL(normal)(OWN(output)(r, n, 0), n, (uint32_t)next(r), (uint32_t)next(r), next(r), next(r) >> draw(r, 8, 60));
+    uint64_t seed = next(r), stream = next(r), base = next(r) >> (seed & 63);
+    CALL(normal)(OWN(output)(r, n, 0), n, (uint32_t)seed, 5, stream, base);
 }
 
 CASE(dropout) {
     int64_t n = flat(r);
     const T *x = OWN(special)(r, n);
-    double p = (double)draw(r, 0, 4) / 4;
-    CALL(dropout)(x, OWN(output)(r, n, 0), n, p, (uint32_t)next(r), 5, next(r), next(r) >> draw(r, 8, 60));
+    uint64_t seed = next(r), stream = next(r), base = next(r) >> (seed & 63);
+    CALL(dropout)(x, OWN(output)(r, n, 0), n, (double)(seed % 5) / 4, (uint32_t)seed, 5, stream, base);
 }
 
 /* ---- optim.c ---- */
@@ -204,14 +224,16 @@ CASE(sgd) {
     int64_t n = flat(r);
     const T *g = OWN(input)(r, n);
     T *p = OWN(inout)(r, n, 20, -2), *buf = draw(r, 0, 1) ? OWN(inout)(r, n, 20, -2) : NULL;
-    CALL(sgd)(p, g, buf, n, 0.1, 0.9, 0.2, 0.1, (int)draw(r, 0, 1), (int)draw(r, 0, 1), 0.3);
+    int nesterov = (int)draw(r, 0, 1), first = (int)draw(r, 0, 1);
+    CALL(sgd)(p, g, buf, n, 0.1, 0.9, 0.2, 0.1, nesterov, first, 0.3);
 }
 
 CASE(adam) {
     int64_t n = flat(r);
     const T *g = OWN(input)(r, n);
     T *p = OWN(inout)(r, n, 200, -2), *m = OWN(inout)(r, n, 200, -2), *v = OWN(inout)(r, n, 200, 0);
-    CALL(adam)(p, g, m, v, n, 0.1, 0.9, 0.99, 1e-3, 0.1, (int)draw(r, 0, 1), draw(r, 1, 9), 0.3);
+    int decoupled = (int)draw(r, 0, 1);
+    CALL(adam)(p, g, m, v, n, 0.1, 0.9, 0.99, 1e-3, 0.1, decoupled, draw(r, 1, 9), 0.3);
 }
 
 CASE(sum_squares) {

@@ -30,7 +30,8 @@ CASE(layer_norm) {
     int64_t rows = side(r), columns = length(r);
     double terms = 4 * (double)columns;
     const T *x = OWN(range)(r, rows * columns, -1, 3), *w = OWN(maybe)(r, columns), *b = OWN(maybe)(r, columns);
-    T *y = OWN(output)(r, rows * columns, terms), *mean = OWN(output)(r, rows, terms), *rstd = OWN(output)(r, rows, terms);
+    T *y = OWN(output)(r, rows * columns, terms), *mean = OWN(output)(r, rows, terms);
+    T *rstd = OWN(output)(r, rows, terms);
     CALL(layer_norm)(x, w, b, 1e-2, y, mean, rstd, rows, columns);
 }
 
@@ -71,17 +72,21 @@ static int64_t *OWN(targets)(run *r, int64_t rows, int64_t classes) {
 
 CASE(cross_entropy) {
     int64_t rows = side(r), classes = length(r) + 1;
-    const T *logits = OWN(range)(r, rows * classes, -6, 6), *weight = draw(r, 0, 1) ? OWN(range)(r, classes, 0.1, 2) : NULL;
+    const T *logits = OWN(range)(r, rows * classes, -6, 6);
+    const T *weight = draw(r, 0, 1) ? OWN(range)(r, classes, 0.1, 2) : NULL;
     const int64_t *targets = OWN(targets)(r, rows, classes);
     T *loss = OWN(output)(r, rows, 8 * (double)classes), *lse = OWN(output)(r, rows, (double)classes);
-    CALL(cross_entropy)(logits, targets, weight, -100, (double)draw(r, 0, 1) / 10, loss, lse, rows, classes);
+    double smoothing = (double)draw(r, 0, 1) / 10;
+    CALL(cross_entropy)(logits, targets, weight, -100, smoothing, loss, lse, rows, classes);
 }
 
 CASE(cross_entropy_grad) {
     int64_t rows = side(r), classes = length(r) + 1;
-    const T *logits = OWN(range)(r, rows * classes, -6, 6), *weight = draw(r, 0, 1) ? OWN(range)(r, classes, 0.1, 2) : NULL;
+    const T *logits = OWN(range)(r, rows * classes, -6, 6);
+    const T *weight = draw(r, 0, 1) ? OWN(range)(r, classes, 0.1, 2) : NULL;
     const int64_t *targets = OWN(targets)(r, rows, classes);
     const T *lse = OWN(range)(r, rows, 5, 8), *dloss = OWN(input)(r, rows);
     T *dlogits = OWN(output)(r, rows * classes, 4 * (double)classes);
-    CALL(cross_entropy_grad)(dloss, logits, targets, lse, weight, -100, (double)draw(r, 0, 1) / 10, dlogits, rows, classes);
+    double smoothing = (double)draw(r, 0, 1) / 10;
+    CALL(cross_entropy_grad)(dloss, logits, targets, lse, weight, -100, smoothing, dlogits, rows, classes);
 }

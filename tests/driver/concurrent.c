@@ -89,7 +89,7 @@ static void fork_and_run(run *random, int depth) {
     }
     int status;
     REQUIRE(waitpid(child, &status, 0) == child);
-    if (WIFSIGNALED(status)) fail("a child ended by signal %d%s", WTERMSIG(status), WTERMSIG(status) == SIGALRM ? ": it hung" : "");
+    if (WIFSIGNALED(status)) fail("a child ended by signal %d (%d: it hung)", WTERMSIG(status), SIGALRM);
     if (WEXITSTATUS(status)) fail("a child failed");
 }
 

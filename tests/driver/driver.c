@@ -4,12 +4,13 @@
  *     driver sweep SEED [ISA...]          the same for lengths 0, 1, ... 257
  *     driver record FILE CASES SEED       write what the first set gives
  *     driver match FILE CASES SEED        hold all sets to what another machine's driver wrote
+ *     driver faults CASES SEED            every allocation of every kernel fails in turn, once and for good
  *     driver threads CYCLES SEED          eight threads that call kernels and resize the pool
  *     driver forks ROUNDS SEED            forks while another thread is inside a kernel
  *
- * The first of ISA... is what the others are compared with; without any, all that this machine runs. With DRIVER_HEAP in
- * the environment buffers come from malloc, for tools that watch it, instead of ending at inaccessible pages. Prints the
- * number of kernel runs. Exit code 0 if all went well.
+ * The first of ISA... is what the others are compared with; without any, all that this machine runs. With DRIVER_HEAP
+ * in the environment buffers come from malloc, for tools that watch it, instead of ending at inaccessible pages. Prints
+ * the number of kernel runs. Exit code 0 if all went well.
  */
 #include "harness.h"
 
@@ -115,8 +116,8 @@ static void compare(const outputs *expected, const run *r) {
     }
 }
 
-/* One case in every set, twice: at both kinds of edge and with different numbers of threads, which must not change a bit.
- * `expected` is filled by the first set unless it came from elsewhere. */
+/* One case in every set, twice: at both kinds of edge and with different numbers of threads, which must not change a
+ * bit. `expected` is filled by the first set unless it came from elsewhere. */
 static int64_t run_sets(const entry *e, uint64_t seed, int64_t sweep, int large, outputs *expected) {
     int64_t runs = 0;
     for (int set = 0; set < set_count; set++) {
@@ -133,6 +134,7 @@ static int64_t run_sets(const entry *e, uint64_t seed, int64_t sweep, int large,
             if (!expected->count) *expected = keep(&r);
             else compare(expected, &r);
             finish(&r);
+            if (on_heap) tl_trim(); /* workspace, too, is new memory each time */
         }
     }
     return runs;
@@ -171,8 +173,10 @@ static int64_t record(FILE *file, int64_t cases, uint64_t seed) {
         for (int e = 0; e < entry_count; e++) {
             run r = {.placement = HEAP, .sweep = -1, .fill = 0x5a};
             begin(&r, &entries[e], seed_of(seed, number));
-            for (int i = 0; i < r.count; i++)
-                if (r.buffers[i].is_output) REQUIRE(fwrite(r.buffers[i].data, 1, r.buffers[i].bytes, file) == r.buffers[i].bytes);
+            for (int i = 0; i < r.count; i++) {
+                const buffer *b = &r.buffers[i];
+                if (b->is_output) REQUIRE(fwrite(b->data, 1, b->bytes, file) == b->bytes);
+            }
             finish(&r);
         }
     }
@@ -187,10 +191,54 @@ static int64_t match(FILE *file, int64_t cases, uint64_t seed) {
             begin(&r, &entries[e], seed_of(seed, number));
             outputs expected = keep(&r);
             finish(&r);
-            for (int i = 0; i < expected.count; i++)
-                REQUIRE(fread(expected.outputs[i].data, 1, expected.outputs[i].bytes, file) == expected.outputs[i].bytes);
+            for (int i = 0; i < expected.count; i++) {
+                const buffer *b = &expected.outputs[i];
+                REQUIRE(fread(b->data, 1, b->bytes, file) == b->bytes);
+            }
             runs += run_sets(&entries[e], seed_of(seed, number), -1, 0, &expected);
             forget(&expected);
+        }
+    }
+    return runs;
+}
+
+/* ---- without memory ---- */
+
+/* Allocation after allocation fails, once or with all that follow, until the kernel asks for no more of them. A kernel
+ * says that it failed, leaves its inputs alone and returns its workspace; the next call is right. */
+static int64_t fail_in_turn(const entry *e, uint64_t seed, int large, uint64_t bits) {
+    int64_t runs = 0;
+    for (int forever = 0; forever < 2; forever++) {
+        for (int64_t successes = 0;; successes++, runs++) {
+            run r = {.placement = HEAP, .sweep = -1, .large = large, .fill = 0x5a};
+            tl_fail_after(successes, forever);
+            begin(&r, e, seed);
+            int64_t failed = tl_failed();
+            tl_fail_after(-1, 0);
+            if (failed && !r.status) fail("allocation %lld failed, and nobody heard of it", (long long)successes);
+            int right = !r.status && fingerprint(&r) == bits;
+            if (!failed && !right) fail("wrong after %lld failures", (long long)successes);
+            finish(&r);
+            if (tl_live_bytes()) fail("%lld bytes are lost", (long long)tl_live_bytes());
+            if (!failed) break;
+        }
+    }
+    return runs;
+}
+
+static int64_t faults(int64_t cases, uint64_t seed) {
+    int64_t runs = 0;
+    for (int64_t number = 0; number < cases; number++) {
+        for (int e = 0; e < entry_count; e++) {
+            for (int set = 0; set < set_count; set++) {
+                REQUIRE(!tl_use_isa(sets[set]));
+                run r = {.placement = HEAP, .sweep = -1, .large = number % 2 == 1, .fill = 0x5a};
+                tl_set_num_threads(1 + (int)(number % 4));
+                begin(&r, &entries[e], seed_of(seed, number));
+                uint64_t bits = fingerprint(&r);
+                finish(&r);
+                runs += fail_in_turn(&entries[e], seed_of(seed, number), r.large, bits);
+            }
         }
     }
     return runs;
@@ -230,6 +278,7 @@ int main(int argc, char **argv) {
     else if (!strcmp(mode, "sweep")) runs = sweep(seed);
     else if (!strcmp(mode, "record")) runs = record(opened(argv[2], "wb"), count, seed);
     else if (!strcmp(mode, "match")) runs = match(opened(argv[2], "rb"), count, seed);
+    else if (!strcmp(mode, "faults")) runs = faults(count, seed);
     else if (!strcmp(mode, "threads")) runs = with_threads(count, seed);
     else if (!strcmp(mode, "forks")) runs = with_forks(count, seed);
     else fail("no mode is called %s", mode);
