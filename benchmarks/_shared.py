@@ -1,4 +1,4 @@
-"""What the benchmarks share: the PyTorch rival, the machine in words, and results as JSON."""
+"""What the benchmarks share: threads, the machine in words, and results as JSON. Never imports PyTorch itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +15,21 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 
 from tinyllm import __version__, backend  # noqa: E402
 
+# gpt_torch, the PyTorch GPT that the tests compare with, and recipe, the trainer of a configuration, lie there.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "oracle"))
-import gpt_torch  # noqa: E402  the same PyTorch GPT that the tests compare with
+import recipe  # noqa: E402
 
-__all__ = ["gpt_torch", "machine", "show", "use_threads", "write_json"]
+__all__ = ["machine", "recipe", "show", "use_threads", "write_json"]
 
 
 def use_threads(n: int) -> None:
-    """Give both engines n threads."""
+    """Give n threads to tinyllm, and to PyTorch if it has been imported."""
     backend.set_num_threads(n)
-    torch.set_num_threads(n)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(n)
 
 
 def machine() -> dict[str, Any]:
@@ -40,9 +42,16 @@ def machine() -> dict[str, Any]:
         "load_before": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "torch": torch.__version__,
+        "torch": _version("torch"),
         "tinyllm": __version__,
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def _cpu() -> str:
@@ -50,7 +59,7 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:  # not Linux
         return platform.processor() or platform.machine()
-    facts = dict(line.split("\t: ") for line in reversed(lines) if "\t: " in line)
+    facts = {name.strip(): fact.strip() for name, _, fact in (line.partition(":") for line in reversed(lines))}
     return (
         f"{facts.get('model name', platform.machine())} (family {facts.get('cpu family')}, model {facts.get('model')})"
     )

@@ -19,7 +19,9 @@ import tempfile
 import time
 from typing import Any
 
-from _shared import gpt_torch, machine, show, use_threads, write_json
+from _shared import machine, show, use_threads, write_json  # isort: split
+
+import gpt_torch
 
 from tinyllm import config
 from tinyllm.config import Config

@@ -50,6 +50,7 @@
 #include "attention/backward.c"
 #include "random.c"
 #include "optim.c"
+#include "ladder.c"
 
 #define TL_FIELD_(name, dtype) name##_##dtype
 #define TL_FIELD(name, dtype) TL_FIELD_(name, dtype)

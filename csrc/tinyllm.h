@@ -195,5 +195,11 @@ TL_KERNEL(void, adam, int64_t count, T *const *p, const T *const *g, T *const *m
 /* The sum of squares of each of count tensors. */
 TL_KERNEL(int, sum_squares, int64_t count, const T *const *x, const int64_t *n, double *totals);
 
+/* ---- ladder.c: for docs/ladder.md and the benchmarks, not for the engine ---- */
+
+/* n times `steps` rounds of independent multiply-adds, dealt out to the threads; gives the floating-point operations made.
+ * out (n) keeps the compiler from leaving them out. */
+TL_KERNEL(double, fma_peak, int64_t steps, int64_t n, T *out);
+
 #undef TL_KERNEL
 #endif

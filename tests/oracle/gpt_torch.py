@@ -13,19 +13,18 @@ Shapes: B sequences, T tokens, C width, H heads, D = C / H, V vocabulary.
 from __future__ import annotations
 
 import math
-import os
 from typing import Any
 
 import numpy as np
+import recipe
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tinyllm.config import Config, OptimizerConfig
-from tinyllm.data import WindowSampler, read_text, split, windows
+from tinyllm.data import windows
 from tinyllm.models.gpt import GPTConfig
 from tinyllm.training import Trainer
-from tinyllm.training.run import build_model, make_tokenizer, write_split
 
 
 class Attention(nn.Module):
@@ -94,9 +93,12 @@ class TorchGPT(nn.Module):
 
 
 class TorchTrainer:
-    """nanoGPT's training step on the batches and from the weights of `trainer`, which it only reads."""
+    """nanoGPT's training step on the batches and from the weights of `trainer`, which it only reads.
 
-    def __init__(self, trainer: Trainer):
+    `compiled`: forward, loss and backward by torch.compile, as nanoGPT has it; compiled at the first step.
+    """
+
+    def __init__(self, trainer: Trainer, compiled: bool = False):
         self.step = 0
         self.sampler, self.validation = trainer.sampler, trainer.validation
         self.schedule, self.training = trainer.schedule, trainer.training
@@ -104,6 +106,7 @@ class TorchTrainer:
         state = {name: torch.from_numpy(np.array(p.detach())) for name, p in trainer.model.state_dict().items()}
         self.model = TorchGPT(trainer.model.config).to(next(iter(state.values())).dtype)
         self.model.load_state_dict(state)
+        self.forward = torch.compile(self.model) if compiled else self.model
         parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": self.schedule.weight_decay},
@@ -118,7 +121,7 @@ class TorchTrainer:
         ids, targets = self.sampler.batch(self.step, 0, self.batch)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.training.steps, self.schedule)
-        loss = self.model(torch.from_numpy(ids), torch.from_numpy(targets))
+        loss = self.forward(torch.from_numpy(ids), torch.from_numpy(targets))
         loss.backward()
         if self.schedule.grad_clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.schedule.grad_clip)
@@ -151,14 +154,5 @@ def trainers(config: Config, directory: str, *, double: bool = False) -> tuple[T
 
     `double`: weights and arithmetic in float64.
     """
-    train_text, val_text = split(read_text(config.data.text), config.data.val_fraction)
-    tokenizer = make_tokenizer(config.data, train_text, val_text)
-    train_tokens = write_split(os.path.join(directory, "train.tokens"), train_text, tokenizer)
-    val_tokens = write_split(os.path.join(directory, "val.tokens"), val_text, tokenizer)
-    model = build_model(config.model, tokenizer.vocab_size, config.training.seed)
-    if double:
-        model = model.double()
-    sampler = WindowSampler(train_tokens, config.model.n_positions, config.training.seed)
-    trainer = Trainer(model, sampler, val_tokens, config.optimizer, config.training)
-    trainer.model.train()
-    return trainer, TorchTrainer(trainer)
+    ours = recipe.trainer(config, directory, double=double)
+    return ours, TorchTrainer(ours)
