@@ -54,7 +54,7 @@ class _Sum:
 
     def through(self, hooks: dict[int, Callable] | None) -> None:
         """Let hooks see the sum, and replace it."""
-        for hook in list((hooks or {}).values()):
+        for hook in list(hooks.values()) if hooks else ():
             result = hook(Variable.tensor_class(self.array))
             if result is not None:
                 self.array, self.owned = result.array, False
@@ -74,21 +74,21 @@ class _Walk:
         self.targets: dict[tuple[int, int], _Sum | None] | None = None if targets is None else dict.fromkeys(targets)
         self.plan: list[tuple[Node, Sequence[bool]]] = []  # inputs first: nodes, and the inputs they owe gradients to
         self.pending: dict[int, int] = {}  # id of a leaf: contributions that are still to come
-        self.sums: dict[tuple[int, int], _Sum] = {}
+        self.sums: dict[int, list[_Sum | None]] = {}  # id of a node or leaf: the gradient of each of its outputs
 
     def prepare(self, outputs: Sequence[Variable]) -> None:
         """Find the nodes that must run, and check what they saved before a gradient has been added anywhere."""
+        pending, leads = self.pending, set[int]()
         nodes = {id(v.node): v.node for v in outputs if v.node is not None}
+        for v in outputs:
+            if v.node is None:
+                pending[id(v)] = pending.get(id(v), 0) + 1
         stack = list(nodes.values())
         while stack:
             for edge in stack.pop().edges:
                 if edge is not None and id(edge[0]) not in nodes and isinstance(edge[0], Node):
                     nodes[id(edge[0])] = edge[0]
                     stack.append(edge[0])
-        for v in outputs:
-            if v.node is None:
-                self._expect(v)
-        leads: set[int] = set()
         for node in sorted(nodes.values(), key=attrgetter("number")):
             needs = node.needs if self.targets is None else self._wanted(node, self.targets, leads)
             self.plan.append((node, needs))
@@ -96,46 +96,40 @@ class _Walk:
                 leads.add(id(node))
                 node.check_saved()
                 for edge, wanted in zip(node.edges, needs, strict=True):
-                    if wanted and isinstance(edge[0], Variable):  # type: ignore[index]
-                        self._expect(edge[0])  # type: ignore[index]
+                    if wanted and id(edge[0]) not in nodes:  # type: ignore[index]
+                        leaf = id(edge[0])  # type: ignore[index]
+                        pending[leaf] = pending.get(leaf, 0) + 1
 
     @staticmethod
     def _wanted(node: Node, targets: Container[tuple[int, int]], leads: set[int]) -> list[bool]:
         """For each input whether it is a target or leads to one."""
         return [edge is not None and ((id(edge[0]), edge[1]) in targets or id(edge[0]) in leads) for edge in node.edges]
 
-    def _expect(self, leaf: Variable) -> None:
-        self.pending[id(leaf)] = self.pending.get(id(leaf), 0) + 1
-
     def run(self) -> None:
         """Walk the planned nodes, outputs first."""
         while self.plan:
             node, needs = self.plan.pop()
-            incoming = self._incoming(node)
+            totals = self.sums.pop(id(node), None)
+            incoming = [] if totals is None else self._incoming(node, totals)
             if True not in needs:
                 continue
-            results = (None,) * len(needs) if incoming is None else self._backward(node, needs, incoming)
+            results = self._backward(node, needs, incoming) if incoming else (None,) * len(needs)
+            lent = {id(_memory(d)) for d in incoming}
             for edge, wanted, g in zip(node.edges, needs, results, strict=True):
                 if wanted:
-                    self.send(edge, g, g is not None and _is_fresh(g, incoming or (), results))  # type: ignore[arg-type]
+                    self.send(edge, g, g is not None and _is_fresh(g, lent, results))  # type: ignore[arg-type]
 
-    def _incoming(self, node: Node) -> list[np.ndarray] | None:
-        """The gradients of the node's outputs, zero where nothing used one; None if nothing used any."""
-        arrays: list[np.ndarray | None] = []
-        for i in range(len(node.outputs)):
-            key = id(node), i
-            total = self.sums.pop(key, None)
-            if total is not None:
-                if node.hooks is not None:
-                    total.through(node.hooks.get(i))
-                if self.targets is not None and key in self.targets:
-                    self.targets[key] = total
-            arrays.append(None if total is None else total.array)
-        if all(a is None for a in arrays):
-            return None
+    def _incoming(self, node: Node, totals: Sequence[_Sum | None]) -> list[np.ndarray]:
+        """The gradients of the node's outputs, zero where nothing used one."""
+        if node.hooks is not None or self.targets is not None:
+            for i, total in enumerate(totals):
+                if total is not None:
+                    total.through((node.hooks or {}).get(i))
+                    if self.targets is not None and (id(node), i) in self.targets:
+                        self.targets[id(node), i] = total
         return [
-            backend.full(shape, 0, dtype) if a is None else a
-            for a, (shape, dtype) in zip(arrays, node.outputs, strict=True)
+            backend.full(shape, 0, dtype) if total is None else total.array
+            for total, (shape, dtype) in zip(totals, node.outputs, strict=True)
         ]
 
     def _backward(self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray]) -> Sequence[Any]:
@@ -154,9 +148,12 @@ class _Walk:
         """Add a contribution to the gradient at the end of an edge; the last one completes a leaf's."""
         target, index = edge
         if g is not None:
-            total = self.sums.get((id(target), index))
+            totals = self.sums.get(id(target))
+            if totals is None:
+                totals = self.sums[id(target)] = [None] * (len(target.outputs) if isinstance(target, Node) else 1)
+            total = totals[index]
             if total is None:
-                self.sums[id(target), index] = _Sum(g, owned)
+                totals[index] = _Sum(g, owned)
             else:
                 total.add(g, owned)
         if isinstance(target, Variable):
@@ -165,7 +162,7 @@ class _Walk:
                 self._finish(target)
 
     def _finish(self, leaf: Variable) -> None:
-        total = self.sums.pop((id(leaf), 0), None)
+        (total,) = self.sums.pop(id(leaf), (None,))
         if total is None:
             return
         total.through(leaf.hooks)
@@ -199,13 +196,13 @@ def _memory(a: np.ndarray) -> np.ndarray:
     return a
 
 
-def _is_fresh(g: np.ndarray, incoming: Iterable[np.ndarray], results: Iterable[np.ndarray | None]) -> bool:
-    """Whether g may be added into: no view of a gradient that came in, not stretched (read-only), handed out once."""
-    memory = _memory(g)
-    for d in incoming:
-        if _memory(d) is memory:
-            return False
-    return g.flags.writeable and [r is g for r in results].count(True) == 1
+def _is_fresh(g: np.ndarray, lent: set[int], results: Sequence[np.ndarray | None]) -> bool:
+    """Whether g may be added into: no view of a gradient that came in (of the memory `lent`), not stretched
+    (read-only), handed out once.
+    """
+    if id(_memory(g)) in lent or not g.flags.writeable:
+        return False
+    return len(results) == 1 or [r is g for r in results].count(True) == 1
 
 
 def _accumulate(leaf: Variable, grad: _Sum) -> None:

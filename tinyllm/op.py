@@ -72,6 +72,7 @@ class Op:
     oracle: ClassVar[str | Callable | None] = None
     """The PyTorch function with the same arguments and attributes, or a function of (torch, *args, **attrs)."""
 
+    _accepted: ClassVar[set[tuple[np.dtype | None, ...]]]  # dtypes of inputs that have passed the check
     shape: ClassVar[Callable[..., Any]]
     forward: ClassVar[Callable[..., Any]]
     backward: ClassVar[Callable[..., Any]]
@@ -81,6 +82,7 @@ class Op:
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any):
         super().__init_subclass__(**kwargs)
+        cls._accepted = set()
         if not abstract:
             registry[cls.__name__] = cls
 
@@ -93,22 +95,29 @@ class Op:
     @classmethod
     def check(cls, arrays: Sequence[np.ndarray | None], attrs: dict[str, Any]) -> Shape | list[Shape]:
         """Raise DtypeError for dtypes and ShapeError for shapes that do not fit; return the output's shape."""
+        dtypes = tuple([None if a is None else a.dtype for a in arrays])
+        if dtypes not in cls._accepted:
+            cls._check_dtypes(dtypes)
+            cls._accepted.add(dtypes)
+        return cls.shape(*[None if a is None else a.shape for a in arrays], **attrs)
+
+    @classmethod
+    def _check_dtypes(cls, dtypes: Sequence[np.dtype | None]) -> None:
         common = None
-        for i, a in enumerate(arrays):
-            if a is None:
+        for i, dtype in enumerate(dtypes):
+            if dtype is None:
                 continue
             kind = cls.kinds[min(i, len(cls.kinds) - 1)]
-            if a.dtype.kind not in _KINDS[kind]:
+            if dtype.kind not in _KINDS[kind]:
                 raise DtypeError(
-                    f"{cls.__name__}: input {i} must be {_KIND_NAMES[kind]}, got {a.dtype}; convert it with .to(dtype)"
+                    f"{cls.__name__}: input {i} must be {_KIND_NAMES[kind]}, got {dtype}; convert it with .to(dtype)"
                 )
-            if kind in "fn" or (kind == "m" and a.dtype.kind == "f"):
-                if common is not None and a.dtype != common:
+            if kind in "fn" or (kind == "m" and dtype.kind == "f"):
+                if common is not None and dtype != common:
                     raise DtypeError(
-                        f"{cls.__name__}: inputs must share a dtype, got {common} and {a.dtype}; convert one with .to()"
+                        f"{cls.__name__}: inputs must share a dtype, got {common} and {dtype}; convert one with .to()"
                     )
-                common = a.dtype
-        return cls.shape(*[None if a is None else a.shape for a in arrays], **attrs)
+                common = dtype
 
 
 _KINDS = {"f": "f", "n": "fib", "i": "i", "b": "b", "m": "bf"}
@@ -137,7 +146,7 @@ def shape_error(op: str, rule: str, hint: str = "", **args: tuple[Shape | None, 
 def broadcast(op: str, **args: Shape) -> Shape:
     """The shape that `args` broadcast to, as NumPy and PyTorch do; ShapeError if they don't."""
     out: list[int] = []
-    width = max((len(s) for s in args.values()), default=0)
+    width = max(len(s) for s in args.values())
     for i in range(-width, 0):
         sizes = {s[i] for s in args.values() if len(s) >= -i} - {1}
         if len(sizes) > 1:
@@ -151,6 +160,8 @@ def broadcast(op: str, **args: Shape) -> Shape:
 
 def axis_index(op: str, dim: int, ndim: int) -> int:
     """`dim` as a non-negative axis of an array with `ndim` axes; IndexError (PyTorch's type) if there is none."""
+    if type(dim) is int and 0 <= dim < ndim:
+        return dim
     width = max(ndim, 1)
     if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool):
         raise TypeError(f"{op}: dim must be an int, got {type(dim).__name__}")

@@ -84,7 +84,7 @@ class Node:
     def __init__(self, op: type[Op], needs: Sequence[bool], attrs: dict[str, Any], inputs: Sequence[Variable | None]):
         self.op, self.needs, self.attrs = op, needs, attrs
         self._inputs: Sequence[Variable | None] = inputs  # only while forward runs
-        self._saved: list[Saved] | None = []
+        self._saved: list[Saved] | None = []  # None once it was freed
         self._readers = 0  # nodes that count on this one to make its output again
         self._done = False
         self.edges: list[tuple[Node | Variable, int] | None] = []
@@ -97,20 +97,21 @@ class Node:
         """Keep arrays for backward: a leaf by reference to the variable, so that its storage can be swapped meanwhile;
         a large output of an op that can remake it by reference to that op's node, so that nobody stores it.
         """
-        if True in self.needs:
-            self._saved += [_NOTHING if a is None else self._keep(a) for a in arrays]  # type: ignore[operator]
+        if True not in self.needs:
+            return
+        inputs = {id(v.array): v for v in reversed(self._inputs) if v is not None}
+        self._saved += [_NOTHING if a is None else self._keep(a, inputs.get(id(a))) for a in arrays]  # type: ignore[operator]
 
-    def _keep(self, a: np.ndarray) -> Saved:
-        for v in self._inputs:
-            if v is not None and v.array is a:
-                kept: Any = a
-                if v.node is None:
-                    kept = v if v.requires_grad else a
-                elif a.nbytes >= REMAKE_FROM and v.node._can_remake() and v.version[0] == 0:
-                    kept = v.node
-                    kept._readers += 1
-                return kept, v.version, v.version[0]
-        return a, None, 0
+    def _keep(self, a: np.ndarray, v: Variable | None) -> Saved:
+        if v is None:
+            return a, None, 0
+        kept: Any = a
+        if v.node is None:
+            kept = v if v.requires_grad else a
+        elif a.nbytes >= REMAKE_FROM and v.node._can_remake() and v.version[0] == 0:
+            kept = v.node
+            kept._readers += 1
+        return kept, v.version, v.version[0]
 
     def _can_remake(self) -> bool:
         """Whether the output can be had from what this node saved itself, without asking a third node."""

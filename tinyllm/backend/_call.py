@@ -77,7 +77,7 @@ def writable(x: Array) -> Array:
 def strides(x: Array) -> tuple[int, ...]:
     """Strides in elements."""
     size = x.itemsize
-    return tuple(step // size for step in x.strides)
+    return tuple([step // size for step in x.strides])
 
 
 def int64s(values: list[int]) -> Any:

@@ -152,7 +152,7 @@ def binary(name: str, a: Array, b: Array, out: Array | None = None) -> Array:
     shape = a.shape if same else _broadcast(a.shape, b.shape)
     if op is not None and (same or not a.ndim or not b.ndim) and a.flags.c_contiguous and b.flags.c_contiguous:
         y = empty(shape, a.dtype) if out is None else writable(out)
-        _binary_flat[a.dtype](op, y.size, ptr(a), a.shape == shape, ptr(b), b.shape == shape, ptr(y))
+        _binary_flat[a.dtype](op, y.size, ptr(a), same or a.ndim > 0, ptr(b), same or b.ndim > 0, ptr(y))
         return y
     ndim = len(shape)
     dims = int64s([*shape, *_spread(a, ndim), *_spread(b, ndim)])

@@ -62,6 +62,8 @@ def as_dtype(x: Any, dtype: np.dtype) -> Tensor:
 
 
 def pair(a: Any, b: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(a, Variable) and isinstance(b, Variable) and a.array.dtype == b.array.dtype:
+        return a, b  # type: ignore[return-value]
     a, b = (Variable.tensor_class(x) if isinstance(x, np.ndarray) else x for x in (a, b))
     dtype = result_type(a, b)
     return as_dtype(a, dtype), as_dtype(b, dtype)

@@ -32,9 +32,11 @@ def _integers(name: str, values: Any) -> np.ndarray:
 
 
 class Mask:
-    """Base: sees everything. Subclasses define `intervals`; `&` intersects."""
+    """Base: sees everything. Subclasses define `intervals`; `&` intersects. A mask does not change once it is made."""
 
     dense: Tensor | None = None
+    last: tuple[tuple[int, int, int], tuple[Bound, Bound]] | None = None
+    """The sizes that `bounds` was asked for, and its answer: each layer of a model asks the same."""
 
     def intervals(self, n_query: int, n_key: int) -> tuple[Bound, Bound]:
         """(lo, hi), int64 arrays of (B or 1, n_query), or None where there is no limit on that side."""
@@ -202,6 +204,8 @@ def bounds(mask: Mask | None, batch: int, n_query: int, n_key: int) -> tuple[Bou
     """
     if mask is None:
         return None, None
+    if mask.last is not None and mask.last[0] == (batch, n_query, n_key):
+        return mask.last[1]
     out: list[Bound] = []
     for bound in mask.intervals(n_query, n_key):
         if bound is None:
@@ -213,4 +217,5 @@ def bounds(mask: Mask | None, batch: int, n_query: int, n_key: int) -> tuple[Bou
                 f"does not fit a batch of {batch} with {n_query} queries"
             )
         out.append(np.ascontiguousarray(np.clip(bound, 0, n_key)))
+    mask.last = (batch, n_query, n_key), (out[0], out[1])
     return out[0], out[1]

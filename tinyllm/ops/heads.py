@@ -1,4 +1,4 @@
-"""Between the layout of projections, (B, T, H D), and that of attention, (B, H, T, D): views, and backward as well where
+"""Between the layout of projections, (B, T, H D), and that of attention, (B, H, T, D): views, in backward as well where
 gradients lie as the kernel of attention leaves them.
 
 Legend: B batch, T tokens, H heads, D width of a head; x input; y output; dy its gradient.

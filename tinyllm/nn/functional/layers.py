@@ -181,6 +181,8 @@ def log_softmax(input: Tensor, dim: int, dtype: Any = None) -> Tensor:
 def _flat_rows(name: str, input: Tensor, normalized_shape: int | Sequence[int], **params: Tensor | None) -> tuple:
     """The input with the normalised axes flattened into one, the parameters likewise."""
     shape = (normalized_shape,) if isinstance(normalized_shape, (int, np.integer)) else tuple(normalized_shape)
+    if input.array.shape[-1:] == shape and all([p is None or p.array.shape == shape for p in params.values()]):
+        return input, *params.values()
     if not shape:
         raise ShapeError(f"{name}: normalized_shape must have at least one dimension, got ()")
     if tuple(input.shape[-len(shape) :]) != shape or input.ndim < len(shape):
