@@ -185,22 +185,51 @@ INLINE V v_floor(V x) {
 INLINE V v_ceil(V x) { return -v_floor(-x); }
 INLINE V v_trunc(V x) { return v_copysign(v_floor(v_abs(x)), x); }
 
+/* Lanes of a and b by constant numbers that count through both; `index` is a type of as many integers, as wide. GCC
+ * before 12 has only the older builtin. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define V_SHUFFLE(index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define V_SHUFFLE(index, a, b, ...) __builtin_shuffle(a, b, (index){__VA_ARGS__})
+#endif
+
 /* ---- across lanes: the order is fixed, halves are folded onto each other ---- */
 
-#define TL_FOLD(x, op)                                        \
-    T lanes[W];                                               \
-    memcpy(lanes, &x, sizeof lanes);                          \
-    for (int half = (int)W / 2; half > 0; half /= 2)          \
-        for (int i = 0; i < half; i++) lanes[i] = op(lanes[i], lanes[i + half]); \
-    return lanes[0]
+/* Lanes exchanged at a distance of 8, 4, 2 and 1. */
+#if TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 2
+#define TL_SWAP1(x) V_SHUFFLE(I, x, x, 1, 0)
+#elif TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 4
+#define TL_SWAP2(x) V_SHUFFLE(I, x, x, 2, 3, 0, 1)
+#define TL_SWAP1(x) V_SHUFFLE(I, x, x, 1, 0, 3, 2)
+#elif TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 8
+#define TL_SWAP4(x) V_SHUFFLE(I, x, x, 4, 5, 6, 7, 0, 1, 2, 3)
+#define TL_SWAP2(x) V_SHUFFLE(I, x, x, 2, 3, 0, 1, 6, 7, 4, 5)
+#define TL_SWAP1(x) V_SHUFFLE(I, x, x, 1, 0, 3, 2, 5, 4, 7, 6)
+#else
+#define TL_SWAP8(x) V_SHUFFLE(I, x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7)
+#define TL_SWAP4(x) V_SHUFFLE(I, x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11)
+#define TL_SWAP2(x) V_SHUFFLE(I, x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)
+#define TL_SWAP1(x) V_SHUFFLE(I, x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14)
+#endif
 
-#define TL_ADD_(a, b) ((a) + (b))
-#define TL_MAX_(a, b) ((a) != (a) || (a) > (b) ? (a) : (b))
-#define TL_MIN_(a, b) ((a) != (a) || (a) < (b) ? (a) : (b))
+INLINE V v_add(V a, V b) { return a + b; }
 
-INLINE T v_hsum(V x) { TL_FOLD(x, TL_ADD_); }
-INLINE T v_hmax(V x) { TL_FOLD(x, TL_MAX_); } /* NaN if any lane is NaN */
-INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
+INLINE T fold(V x, V (*join)(V, V)) {
+#if defined(TL_SWAP8)
+    x = join(x, TL_SWAP8(x));
+#endif
+#if defined(TL_SWAP4)
+    x = join(x, TL_SWAP4(x));
+#endif
+#if defined(TL_SWAP2)
+    x = join(x, TL_SWAP2(x));
+#endif
+    return join(x, TL_SWAP1(x))[0];
+}
+
+INLINE T v_hsum(V x) { return fold(x, v_add); }
+INLINE T v_hmax(V x) { return fold(x, v_maximum); } /* NaN if any lane is NaN */
+INLINE T v_hmin(V x) { return fold(x, v_minimum); }
 
 /* The libm function for T: LIBM(sin) is sin or sinf. */
 #if TL_DOUBLE
@@ -216,14 +245,6 @@ INLINE T v_hmin(V x) { TL_FOLD(x, TL_MIN_); }
         for (int lane_ = 0; lane_ < (int)W; lane_++) mapped_[lane_] = function(mapped_[lane_]); \
         mapped_;                                                       \
     })
-
-/* Lanes of a and b by constant numbers that count through both; `index` is a type of as many integers, as wide. GCC
- * before 12 has only the older builtin. */
-#if defined(__clang__) || __GNUC__ >= 12
-#define V_SHUFFLE(index, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define V_SHUFFLE(index, a, b, ...) __builtin_shuffle(a, b, (index){__VA_ARGS__})
-#endif
 
 /* Transpose the W x W matrix whose rows are x: log2(W) perfect shuffles of its rows. */
 #if TL_VBYTES / (TL_DOUBLE ? 8 : 4) == 2
