@@ -145,17 +145,25 @@ static void FN(rms_norm)(const T *x, const T *w, double eps, T *y, T *rstd, int6
     tl_parallel(rows, row_grain(columns), norm_rows, &job);
 }
 
-/* dx = rstd * (g - mean(g) - n * mean(g * n)), g = dy * w, n = (x - mean) * rstd; RMSNorm has no mean(g) term. */
-static void norm_grad_row(const row_job *job, int64_t row) {
+/* dx = rstd * (g - mean(g) - n * mean(g * n)), g = dy * w, n = (x - mean) * rstd; RMSNorm has no mean(g) term. dw
+ * and db are added to, where they are not NULL. Two passes over the row, the second in L1. */
+static void norm_grad_row(const row_job *job, int64_t row, T *restrict dw, T *restrict db) {
     int64_t n = job->columns;
     const T *x = job->x + row * n, *dy = job->dy + row * n, *w = job->w;
-    T *dx = job->out + row * n;
+    T *restrict dx = job->out ? job->out + row * n : NULL;
     V center = v_splat(job->mean ? job->mean[row] : 0), scale = v_splat(job->rstd[row]);
-    V dot = v_splat(ROW_SUM(n, (w ? LOAD(dy) * LOAD(w) : LOAD(dy)) * ((LOAD(x) - center) * scale)) / (T)n);
-    V level = v_splat(job->mean ? ROW_SUM(n, w ? LOAD(dy) * LOAD(w) : LOAD(dy)) / (T)n : 0);
+    V dots = v_zero(), total = v_zero();
+    if (dx) ROW_EACH(n) {
+        V g = w ? LOAD(dy) * LOAD(w) : LOAD(dy);
+        dots += g * ((LOAD(x) - center) * scale);
+        total += g;
+    }
+    V dot = v_splat(v_hsum(dots) / (T)n), level = v_splat(job->mean ? v_hsum(total) / (T)n : 0);
     ROW_EACH(n) {
-        V g = w ? LOAD(dy) * LOAD(w) : LOAD(dy), normal = (LOAD(x) - center) * scale;
-        STORE(dx, scale * (g - level - normal * dot));
+        V g = LOAD(dy), normal = (LOAD(x) - center) * scale;
+        if (dw) STORE(dw, LOAD(dw) + g * normal);
+        if (db) STORE(db, LOAD(db) + g);
+        if (dx) STORE(dx, scale * ((w ? g * LOAD(w) : g) - level - normal * dot));
     }
 }
 
@@ -165,20 +173,10 @@ static void norm_grad_chunks(void *context, int64_t chunk, int64_t end) {
     const row_job *job = context;
     int64_t n = job->columns;
     for (; chunk < end; chunk++) {
-        T *dw = job->partial + 2 * chunk * n, *db = dw + n;
-        if (job->partial) memset(dw, 0, 2 * (size_t)n * sizeof(T));
+        T *dw = job->partial ? job->partial + 2 * chunk * n : NULL, *db = dw ? dw + n : NULL;
+        if (dw) memset(dw, 0, 2 * (size_t)n * sizeof(T));
         int64_t stop = (chunk + 1) * job->chunk < job->rows ? (chunk + 1) * job->chunk : job->rows;
-        for (int64_t row = chunk * job->chunk; row < stop; row++) {
-            if (job->out) norm_grad_row(job, row);
-            if (!job->partial) continue;
-            const T *x = job->x + row * n, *dy = job->dy + row * n;
-            V center = v_splat(job->mean ? job->mean[row] : 0), scale = v_splat(job->rstd[row]);
-            ROW_EACH(n) {
-                V g = LOAD(dy);
-                STORE(dw, LOAD(dw) + g * ((LOAD(x) - center) * scale));
-                STORE(db, LOAD(db) + g);
-            }
-        }
+        for (int64_t row = chunk * job->chunk; row < stop; row++) norm_grad_row(job, row, dw, db);
     }
 }
 
