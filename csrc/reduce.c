@@ -19,6 +19,9 @@ INLINE double reduce_start(int op) {
     return op == TL_REDUCE_PROD ? 1.0 : op == TL_REDUCE_MAX ? -INFINITY : op == TL_REDUCE_MIN ? INFINITY : 0.0;
 }
 
+#define TL_MAX_(a, b) ((a) != (a) || (a) > (b) ? (a) : (b))
+#define TL_MIN_(a, b) ((a) != (a) || (a) < (b) ? (a) : (b))
+
 INLINE double reduce_join(int op, double a, double b) {
     switch (op) {
     case TL_REDUCE_PROD: return a * b;
@@ -32,12 +35,16 @@ INLINE V reduce_vectors(int op, V a, V b) {
     return op == TL_REDUCE_MAX ? v_maximum(a, b) : op == TL_REDUCE_MIN ? v_minimum(a, b) : a + b;
 }
 
-/* A run of n elements. Products go one by one in double: float would overflow on the way. */
+/* A run of n elements. Products are taken in double, eight at a time: float would overflow on the way. */
 INLINE double reduce_run(int op, const T *x, int64_t n) {
     double total = reduce_start(op);
     int64_t i = 0;
     if (op == TL_REDUCE_PROD) {
+        double part[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+        for (; i + 8 <= n; i += 8)
+            for (int lane = 0; lane < 8; lane++) part[lane] *= x[i + lane];
         for (; i < n; i++) total *= x[i];
+        for (int lane = 0; lane < 8; lane++) total *= part[lane];
         return total;
     }
     for (; i + REDUCE_COLUMNS <= n;) {
@@ -117,7 +124,7 @@ static void reduce_range(void *context, int64_t begin, int64_t end) {
         int64_t rows = job->count - first < job->chunk ? job->count - first : job->chunk;
         int64_t width = job->inner - column < REDUCE_COLUMNS ? job->inner - column : REDUCE_COLUMNS;
         const T *x = job->x + (o * job->count + first) * job->inner + column;
-        double total[REDUCE_COLUMNS];
+        double total[REDUCE_COLUMNS] = {0};
         if (job->inner == 1)
             total[0] = reduce_any_run(job->op, x, rows);
         else
@@ -166,7 +173,14 @@ typedef struct {
 
 static void arg_range(void *context, int64_t begin, int64_t end) {
     const arg_job *job = context;
-    for (int64_t item = begin; item < end; item++) {
+    for (int64_t item = begin; item < end && job->inner == 1; item++) { /* what it is, by vectors, then where */
+        const T *x = job->x + item * job->count;
+        T best = (T)reduce_any_run(job->smallest ? TL_REDUCE_MIN : TL_REDUCE_MAX, x, job->count);
+        int64_t at = 0;
+        while (x[at] != best && x[at] == x[at]) at++;
+        job->y[item] = at;
+    }
+    for (int64_t item = begin; item < end && job->inner > 1; item++) {
         const T *x = job->x + item / job->inner * job->count * job->inner + item % job->inner;
         T best = x[0];
         int64_t at = 0;
@@ -199,7 +213,11 @@ static void cumsum_range(void *context, int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; item++) {
         int64_t column = item % job->tiles * REDUCE_COLUMNS, start = item / job->tiles * job->count * job->inner + column;
         int64_t width = job->inner - column < REDUCE_COLUMNS ? job->inner - column : REDUCE_COLUMNS;
-        double total[REDUCE_COLUMNS] = {0};
+        double total[REDUCE_COLUMNS] = {0}, sum = 0;
+        if (job->inner == 1) { /* a row: the sum stays in a register */
+            for (int64_t r = start; r < start + job->count; r++) job->y[r] = (T)(sum += job->x[r]);
+            continue;
+        }
         for (int64_t r = 0; r < job->count; r++) {
             for (int64_t j = 0; j < width; j++) {
                 total[j] += job->x[start + r * job->inner + j];
