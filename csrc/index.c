@@ -26,32 +26,43 @@ static void FN(take)(const T *x, const int64_t *ids, T *y, int64_t n, int64_t wi
 
 /* ---- its gradient: positions are sorted by id (stable, by counting), then every row of dx is one sum ---- */
 
-enum { TAKE_COLUMNS = 64 };
+enum { TAKE_COLUMNS = 512 };
 
 typedef struct {
     const T *dy;
     const int64_t *start, *order; /* row r adds dy[order[start[r]..start[r + 1] - 1]] */
     T *dx;
-    int64_t rows, width, tiles;
+    int64_t rows, width;
 } take_grad_job;
 
-/* An item is a tile of columns of one row. Rows vary fastest, so that threads share frequent ids by columns. */
-static void take_grad_range(void *context, int64_t begin, int64_t end) {
-    const take_grad_job *job = context;
-    for (int64_t item = begin; item < end; item++) {
-        int64_t row = item % job->rows, column = item / job->rows * TAKE_COLUMNS;
+INLINE void take_grad_row(const take_grad_job *job, int64_t row) {
+    const int64_t *order = job->order, stop = job->start[row + 1];
+    for (int64_t column = 0; column < job->width; column += TAKE_COLUMNS) {
         int64_t width = job->width - column < TAKE_COLUMNS ? job->width - column : TAKE_COLUMNS;
-        double total[TAKE_COLUMNS] = {0};
-        for (int64_t i = job->start[row]; i < job->start[row + 1]; i++) {
-            const T *dy = job->dy + job->order[i] * job->width + column;
-            if (width == TAKE_COLUMNS)
-                for (int64_t j = 0; j < TAKE_COLUMNS; j++) total[j] += dy[j];
-            else
-                for (int64_t j = 0; j < width; j++) total[j] += dy[j];
+        double total[TAKE_COLUMNS];
+        for (int64_t j = 0; j < width; j++) total[j] = 0;
+        for (int64_t i = job->start[row]; i < stop; i++) {
+            const T *dy = job->dy + order[i] * job->width + column;
+            const T *next = job->dy + order[i + 1 < stop ? i + 1 : i] * job->width + column;
+            for (int64_t j = 0; j < width; j += 64 / (int64_t)sizeof(T)) __builtin_prefetch(next + j);
+            for (int64_t j = 0; j < width; j++) total[j] += dy[j];
         }
         T *dx = job->dx + row * job->width + column;
         for (int64_t j = 0; j < width; j++) dx[j] = (T)total[j];
     }
+}
+
+/* Work is counted in terms to add and rows to write, so that threads share it however often an id occurs: row r lies at
+ * start[r] + r. A range does the rows that lie in it. */
+static void take_grad_range(void *context, int64_t begin, int64_t end) {
+    const take_grad_job *job = context;
+    int64_t row = 0;
+    for (int64_t above = job->rows; row < above;) {
+        int64_t middle = row + (above - row) / 2;
+        if (job->start[middle] + middle < begin) row = middle + 1;
+        else above = middle;
+    }
+    for (; row < job->rows && job->start[row] + row < end; row++) take_grad_row(job, row);
 }
 
 static int FN(take_grad)(const T *dy, const int64_t *ids, T *dx, int64_t n, int64_t rows, int64_t width) {
@@ -65,9 +76,8 @@ static int FN(take_grad)(const T *dy, const int64_t *ids, T *dx, int64_t n, int6
     for (int64_t i = 0; i < n; i++) order[start[ids[i]]++] = i;
     memmove(start + 1, start, (size_t)rows * sizeof(int64_t));
     start[0] = 0;
-    take_grad_job job = {dy, start, order, dx, rows, width, (width + TAKE_COLUMNS - 1) / TAKE_COLUMNS};
-    int64_t work = 1 + n * TAKE_COLUMNS / rows;
-    tl_parallel(rows * job.tiles, 1 + TL_GRAIN / (work + TAKE_COLUMNS), take_grad_range, &job);
+    take_grad_job job = {dy, start, order, dx, rows, width};
+    tl_parallel(n + rows, 1 + TL_GRAIN / width, take_grad_range, &job);
     tl_free(start);
     return 0;
 }
