@@ -29,8 +29,9 @@ typedef struct {
 /* Packed operands of one key/value head and one of its query heads, gradients being added up, one block. */
 typedef struct {
     T *memory;
-    T *k, *v;                              /* rows */
-    T *q, *dout;                           /* rows */
+    const T *k, *v, *q, *dout;             /* rows, in place or copied */
+    int64_t k_row, v_row, q_row, dout_row; /* from one to the next */
+    T *copies[4];
     T *q_across, *dout_across;             /* panels (d, panel); dout times the scale */
     T *level, *shift;                      /* D times the scale, lse */
     query_panel *panels;
@@ -40,7 +41,15 @@ typedef struct {
     int64_t met[TILE_BLOCK / TILE_UNIT][2]; /* queries of the block that meet a strip of keys */
 } backward_scratch;
 
-static int backward_alloc(const tl_attention *call, backward_scratch *s) {
+/* Rows are read where they are, as in forward, if they are whole vectors. */
+static int rows_in_place(const tl_attention *call) {
+    int whole = call->tk % TILE_UNIT == 0 && call->d % TILE_WIDTH == 0 && call->dv % TILE_WIDTH == 0;
+    return whole && call->tk <= IN_PLACE_KEYS && call->tq <= IN_PLACE_KEYS;
+}
+
+static int backward_alloc(const backward_job *job, backward_scratch *s) {
+    const tl_attention *call = job->call;
+    int copied = !rows_in_place(call);
     s->tq = round_up(call->tq, TILE_BLOCK), s->tk = round_up(call->tk, TILE_UNIT);
     s->d = round_up(call->d, TILE_WIDTH), s->d_v = round_up(call->dv, TILE_WIDTH);
     int64_t panels = s->tq / TILE_PANEL * (int64_t)(sizeof(query_panel) / sizeof(T));
@@ -48,11 +57,14 @@ static int backward_alloc(const tl_attention *call, backward_scratch *s) {
         T **part;
         int64_t size;
     } parts[] = {
-        {&s->k, s->tk * s->d},       {&s->v, s->tk * s->d_v},         {&s->q, s->tq * s->d},
-        {&s->dout, s->tq * s->d_v},  {&s->q_across, s->tq * call->d}, {&s->dout_across, s->tq * call->dv},
-        {&s->level, s->tq},          {&s->shift, s->tq},              {(T **)&s->panels, panels},
-        {&s->dk, s->tk * s->d},      {&s->dv, s->tk * s->d_v},        {&s->dq, s->tq * s->d},
-        {&s->chunk, s->tq * s->d},   {&s->p, TILE_BLOCK * TILE_BLOCK}, {&s->ds, TILE_BLOCK * TILE_BLOCK},
+        {&s->copies[0], copied * s->tk * s->d},   {&s->copies[1], copied * s->tk * s->d_v},
+        {&s->copies[2], copied * s->tq * s->d},   {&s->copies[3], copied * s->tq * s->d_v},
+        {&s->q_across, s->tq * call->d},          {&s->dout_across, s->tq * call->dv},
+        {&s->level, s->tq},                       {&s->shift, s->tq},
+        {(T **)&s->panels, panels},               {&s->dq, s->tq * s->d},
+        {&s->chunk, job->chunks > 1 ? s->tq * s->d : 0},
+        {&s->dk, s->tk * s->d},                   {&s->dv, s->tk * s->d_v},
+        {&s->p, TILE_BLOCK * TILE_BLOCK},         {&s->ds, TILE_BLOCK * TILE_BLOCK},
     };
     int64_t total = 0, count = sizeof parts / sizeof *parts;
     for (int64_t i = 0; i < count; i++) total += round_up(parts[i].size, 64);
@@ -67,8 +79,13 @@ static int backward_alloc(const tl_attention *call, backward_scratch *s) {
 static void backward_keys(const backward_job *job, backward_scratch *s, int64_t batch, int64_t kv_head) {
     const tl_attention *call = job->call;
     const int64_t *ks = call->k_strides, *vs = call->v_strides;
-    pack_rows(s->k, s->d, s->tk, job->k + batch * ks[0] + kv_head * ks[1], ks[2], call->tk, call->d);
-    pack_rows(s->v, s->d_v, s->tk, job->v + batch * vs[0] + kv_head * vs[1], vs[2], call->tk, call->dv);
+    s->k = job->k + batch * ks[0] + kv_head * ks[1], s->v = job->v + batch * vs[0] + kv_head * vs[1];
+    s->k_row = ks[2], s->v_row = vs[2];
+    if (!rows_in_place(call)) {
+        s->k = pack_rows(s->copies[0], s->d, s->tk, s->k, ks[2], call->tk, call->d);
+        s->v = pack_rows(s->copies[1], s->d_v, s->tk, s->v, vs[2], call->tk, call->dv);
+        s->k_row = s->d, s->v_row = s->d_v;
+    }
     memset(s->dk, 0, (size_t)(s->tk * s->d) * sizeof(T));
     memset(s->dv, 0, (size_t)(s->tk * s->d_v) * sizeof(T));
 }
@@ -81,8 +98,8 @@ static void pack_levels(const backward_job *job, backward_scratch *s, int64_t ba
         part[r] = v_zero();
         if (i + r >= call->tq) continue;
         const T *o = job->o + ((batch * call->tq + i + r) * call->heads + head) * call->dv;
-        const T *dout = s->dout + (i + r) * s->d_v;
-        ROW_EACH(call->dv) part[r] = v_fma(LOAD(o), v_load(dout + at), part[r]);
+        const T *dout = s->dout + (i + r) * s->dout_row;
+        ROW_EACH(call->dv) part[r] = v_fma(LOAD(o), LOAD(dout), part[r]);
     }
     v_transpose(part);
     for (int step = 1; step < (int)W; step *= 2)
@@ -96,13 +113,18 @@ static void pack_levels(const backward_job *job, backward_scratch *s, int64_t ba
 static void backward_queries(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head) {
     const tl_attention *call = job->call;
     const int64_t *qs = call->q_strides, *os = call->do_strides;
-    const T *q = job->q + batch * qs[0] + head * qs[1], *dout = job->dout + batch * os[0] + head * os[1];
+    s->q = job->q + batch * qs[0] + head * qs[1], s->dout = job->dout + batch * os[0] + head * os[1];
+    s->q_row = qs[2], s->dout_row = os[2];
     T scale = job->dmask ? 1 : (T)call->scale; /* dmask is ds before the scale */
-    pack_rows(s->q, s->d, call->tq, q, qs[2], call->tq, call->d);
-    pack_rows(s->dout, s->d_v, call->tq, dout, os[2], call->tq, call->dv);
+    if (!rows_in_place(call)) {
+        s->q = pack_rows(s->copies[2], s->d, call->tq, s->q, qs[2], call->tq, call->d);
+        s->dout = pack_rows(s->copies[3], s->d_v, call->tq, s->dout, os[2], call->tq, call->dv);
+        s->q_row = s->d, s->dout_row = s->d_v;
+    }
     for (int64_t i = 0; i < call->tq; i += TILE_PANEL) {
-        pack_panel_across(s->q_across + i * call->d, s->q + i * s->d, s->d, call->tq - i, call->d, query_scale(call));
-        pack_panel_across(s->dout_across + i * call->dv, s->dout + i * s->d_v, s->d_v, call->tq - i, call->dv, scale);
+        const T *q = s->q + i * s->q_row, *dout = s->dout + i * s->dout_row;
+        pack_panel_across(s->q_across + i * call->d, q, s->q_row, call->tq - i, call->d, query_scale(call));
+        pack_panel_across(s->dout_across + i * call->dv, dout, s->dout_row, call->tq - i, call->dv, scale);
         panel_intervals(call, batch, i, &s->panels[i / TILE_PANEL]);
         for (int v = 0; v < 2; v++) pack_levels(job, s, batch, head, i + v * W, scale);
     }
@@ -115,26 +137,22 @@ static void gradient_strip(const backward_job *job, const backward_scratch *s, c
                            int64_t head, int64_t i, int64_t j, int64_t rows, T *p, T *ds) {
     const tl_attention *call = job->call;
     const query_panel *panel = &s->panels[i / TILE_PANEL];
-    int v = i % TILE_PANEL != 0, plain = is_plain(call, job->slopes);
-    int whole = j >= panel->all_from[v] && j + rows <= panel->all_to[v];
-    V shift = v_load(s->shift + i), level = v_load(s->level + i), gain = v_splat(1);
+    V shift = v_load(s->shift + i), level = v_load(s->level + i), gains[TILE_STRIP];
+    tile_scores(rule, panel, i % TILE_PANEL != 0, i, j, rows, p, TILE_BLOCK, gains);
     V late_scale = v_splat(job->dmask ? (T)call->scale : 1);
     V raise = v_splat(call->dropout < 1 ? (T)(1.0 / (1.0 - call->dropout)) : 0);
     I kept[TILE_STRIP + 3];
     if (call->dropout > 0)
         keep_keys(call, keep_from(call, batch, head, i, j), rows, keep_threshold(call->dropout), kept);
     for (int64_t r = 0; r < rows; r++, p += TILE_BLOCK, ds += TILE_BLOCK) {
-        V x = v_load(p), dp = v_load(ds);
-        if (!plain) x = tile_score(rule, panel, v, i, j + r, x, &gain);
-        else if (!whole) x = hide(panel, v, j + r, x);
-        V prob = tile_exp(x - shift), share = prob;
+        V dp = v_load(ds), prob = tile_exp(v_load(p) - shift), share = prob;
         if (call->dropout > 0) {
             share = v_select(kept[r], prob * raise, v_zero());
             dp = v_select(kept[r], dp * raise, v_zero());
         }
         V slope = prob * (dp - level);
         v_store(p, share);
-        v_store(ds, slope * gain * late_scale);
+        v_store(ds, rule->plain ? slope : slope * gains[r] * late_scale);
         if (job->dmask && j + r < call->tk) {
             T *to = job->dmask + ((batch * call->heads + head) * call->tq + i) * call->tk + j + r;
             for (int64_t lane = 0; lane < at_most(W, call->tq - i); lane++) to[lane * call->tk] = slope[lane];
@@ -167,12 +185,11 @@ static int gradient_block(const backward_job *job, backward_scratch *s, const sc
             if (!in0) clear(p + i, rows), clear(ds + i, rows);
             if (!in1) clear(p + i + W, rows), clear(ds + i + W, rows);
             if (!in0 && !in1) continue;
-            int64_t across = (first + i) / TILE_PANEL * TILE_PANEL;
+            const T *q = s->q_across + (first + i) * call->d + (from - i);
+            const T *dout = s->dout_across + (first + i) * call->dv + (from - i);
             tile_function tile = tile_of(rows, in0 + in1);
-            tile(call->d, s->k + (key + j) * s->d, 1, s->d, s->q_across + across * call->d + (from - i), TILE_PANEL,
-                 p + from, TILE_BLOCK, NULL);
-            tile(call->dv, s->v + (key + j) * s->d_v, 1, s->d_v, s->dout_across + across * call->dv + (from - i),
-                 TILE_PANEL, ds + from, TILE_BLOCK, NULL);
+            tile(call->d, s->k + (key + j) * s->k_row, 1, s->k_row, q, TILE_PANEL, p + from, TILE_BLOCK, NULL);
+            tile(call->dv, s->v + (key + j) * s->v_row, 1, s->v_row, dout, TILE_PANEL, ds + from, TILE_BLOCK, NULL);
             for (int64_t at = from; at < used; at += W)
                 gradient_strip(job, s, rule, batch, head, first + at, key + j, rows, p + at, ds + at);
             met[0] = at_most(met[0], from), met[1] = at_most(used, queries);
@@ -199,9 +216,9 @@ static void add_key_gradients(backward_scratch *s, int64_t first, int64_t key, c
         trim_queries(s, first, key + j, rows, &from, &to);
         if (from >= to) continue;
         int64_t at = j * TILE_BLOCK + from, row = first + from;
-        tile_columns(rows, s->d_v, to - from, s->p + at, 1, TILE_BLOCK, s->dout + row * s->d_v, s->d_v,
+        tile_columns(rows, s->d_v, to - from, s->p + at, 1, TILE_BLOCK, s->dout + row * s->dout_row, s->dout_row,
                      s->dv + (key + j) * s->d_v, s->d_v, ones);
-        tile_columns(rows, s->d, to - from, s->ds + at, 1, TILE_BLOCK, s->q + row * s->d, s->d,
+        tile_columns(rows, s->d, to - from, s->ds + at, 1, TILE_BLOCK, s->q + row * s->q_row, s->q_row,
                      s->dk + (key + j) * s->d, s->d, ones);
     }
 }
@@ -219,8 +236,8 @@ static void add_query_gradients(const tl_attention *call, backward_scratch *s, i
         }
         lo = at_least(lo, key), hi = at_most(hi, key + keys);
         if (lo >= hi) continue;
-        tile_columns(rows, s->d, hi - lo, s->ds + (lo - key) * TILE_BLOCK + r, TILE_BLOCK, 1, s->k + lo * s->d, s->d,
-                     dq + (first + r) * s->d, s->d, ones);
+        tile_columns(rows, s->d, hi - lo, s->ds + (lo - key) * TILE_BLOCK + r, TILE_BLOCK, 1, s->k + lo * s->k_row,
+                     s->k_row, dq + (first + r) * s->d, s->d, ones);
     }
 }
 
@@ -274,7 +291,7 @@ static void head_range(void *context, int64_t unit, int64_t end) {
     backward_job *job = context;
     const tl_attention *call = job->call;
     backward_scratch s;
-    if (backward_alloc(call, &s)) {
+    if (backward_alloc(job, &s)) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
@@ -300,7 +317,7 @@ static void chunk_range(void *context, int64_t unit, int64_t end) {
     backward_job *job = context;
     const tl_attention *call = job->call;
     backward_scratch s;
-    if (backward_alloc(call, &s)) {
+    if (backward_alloc(job, &s)) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }

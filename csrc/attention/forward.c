@@ -8,6 +8,8 @@
 #include "keep.h"
 #include "score.h"
 
+enum { IN_PLACE_QUERIES = 128 }; /* so few that each key is met a few times only, as in decoding */
+
 typedef struct {
     const tl_attention *call;
     const T *q, *k, *v, *slopes;
@@ -29,24 +31,15 @@ typedef struct {
     V max, total;
 } online;
 
-/* Scores of keys begin .. end - 1 become exp(score - max); gives what earlier sums are to be multiplied by. */
-static V online_softmax(const forward_job *job, const query_panel *panel, int v, const score_rule *rule, int64_t i,
-                        int64_t block, int64_t begin, int64_t end, T *p, online *s) {
-    V top = s->max, even = v_zero(), odd = v_zero(), gain;
-    int plain = is_plain(job->call, job->slopes);
-    for (int64_t r = begin; r < end; r++) {
-        V x = v_load(p + r * TILE_PANEL);
-        int64_t j = block + r;
-        if (!plain) v_store(p + r * TILE_PANEL, x = tile_score(rule, panel, v, i, j, x, &gain));
-        else if (j < panel->all_from[v] || j >= panel->all_to[v]) v_store(p + r * TILE_PANEL, x = hide(panel, v, j, x));
-        top = v_max(x, top);
-    }
+/* Scores of n keys become exp(score - max); gives what earlier sums are to be multiplied by. */
+static V online_softmax(T *p, int64_t n, online *s) {
+    V top = s->max, even = v_zero(), odd = v_zero();
+    for (int64_t r = 0; r < n; r++) top = v_max(v_load(p + r * TILE_PANEL), top);
     V shift = v_select(top == v_splat(-(T)INFINITY), v_zero(), top);
-    for (int64_t r = begin; r < end; r += 2) {
-        T *at = p + r * TILE_PANEL;
-        V a = tile_exp(v_load(at) - shift), b = tile_exp(v_load(at + TILE_PANEL) - shift);
-        v_store(at, a);
-        v_store(at + TILE_PANEL, b);
+    for (int64_t r = 0; r < n; r += 2, p += 2 * TILE_PANEL) {
+        V a = tile_exp(v_load(p) - shift), b = tile_exp(v_load(p + TILE_PANEL) - shift);
+        v_store(p, a);
+        v_store(p + TILE_PANEL, b);
         even += a;
         odd += b;
     }
@@ -89,11 +82,11 @@ static void forward_block(const forward_job *job, const forward_scratch *s, cons
     V factor[2] = {v_splat(1), v_splat(1)};
     for (int v = 0; v < 2; v++) {
         if (begin[v] == end[v]) continue;
-        int64_t i = first + v * W;
-        T *p = s->p + v * W;
-        factor[v] = online_softmax(job, panel, v, rule, i, block, begin[v], end[v], p, &state[v]);
-        if (call->dropout > 0)
-            drop(call, batch, head, i, block + begin[v], end[v] - begin[v], p + begin[v] * TILE_PANEL);
+        int64_t i = first + v * W, j = block + begin[v], count = end[v] - begin[v];
+        T *p = s->p + begin[v] * TILE_PANEL + v * W;
+        tile_scores(rule, panel, v, i, j, count, p, TILE_PANEL, NULL);
+        factor[v] = online_softmax(p, count, &state[v]);
+        if (call->dropout > 0) drop(call, batch, head, i, j, count, p);
     }
     /* Keys that one vector meets before or after the other are its own business. */
     int64_t from = at_least(begin[0], begin[1]), to = at_most(end[0], end[1]);
@@ -147,21 +140,30 @@ static void forward_panel(const forward_job *job, const forward_scratch *s, int6
     write_outputs(job, s, batch, head, first, state);
 }
 
+/* Keys and values are read where they are while copying them would cost more than rows far apart do, and as long as
+ * no tile reads past their end. */
+static int keys_in_place(const tl_attention *call) {
+    int whole = call->tk % TILE_UNIT == 0 && call->dv % TILE_UNIT == 0;
+    return whole && (call->tk <= IN_PLACE_KEYS || call->tq <= IN_PLACE_QUERIES);
+}
+
 static void forward_keys(const forward_job *job, forward_scratch *s, int64_t batch, int64_t kv_head) {
     const tl_attention *call = job->call;
     const int64_t *ks = call->k_strides, *vs = call->v_strides;
-    const T *k = job->k + batch * ks[0] + kv_head * ks[1], *v = job->v + batch * vs[0] + kv_head * vs[1];
+    s->k = job->k + batch * ks[0] + kv_head * ks[1], s->v = job->v + batch * vs[0] + kv_head * vs[1];
+    s->k_row = ks[2], s->v_row = vs[2];
+    if (keys_in_place(call)) return;
+    s->k = pack_rows(s->k_copy, round_up(call->d, TILE_WIDTH), s->tk, s->k, ks[2], call->tk, call->d);
+    s->v = pack_rows(s->v_copy, round_up(call->dv, TILE_WIDTH), s->tk, s->v, vs[2], call->tk, call->dv);
     s->k_row = round_up(call->d, TILE_WIDTH), s->v_row = round_up(call->dv, TILE_WIDTH);
-    pack_rows(s->k_copy, s->k_row, s->tk, k, ks[2], call->tk, call->d);
-    pack_rows(s->v_copy, s->v_row, s->tk, v, vs[2], call->tk, call->dv);
-    s->k = s->k_copy, s->v = s->v_copy;
 }
 
 static void forward_range(void *context, int64_t unit, int64_t end) {
     forward_job *job = context;
     const tl_attention *call = job->call;
     forward_scratch s = {.tk = round_up(call->tk, TILE_UNIT), .dv = round_up(call->dv, TILE_UNIT)};
-    int64_t sizes[] = {s.tk * round_up(call->d, TILE_WIDTH), s.tk * round_up(call->dv, TILE_WIDTH),
+    int64_t copied = keys_in_place(call) ? 0 : s.tk;
+    int64_t sizes[] = {copied * round_up(call->d, TILE_WIDTH), copied * round_up(call->dv, TILE_WIDTH),
                        call->d * TILE_PANEL, TILE_BLOCK * TILE_PANEL, s.dv * TILE_PANEL};
     int64_t total = 0;
     T **parts[] = {&s.k_copy, &s.v_copy, &s.q, &s.p, &s.o};

@@ -42,12 +42,7 @@ INLINE void met_keys(const query_panel *p, int v, int64_t first, int64_t n, int6
     if (p->begin[v] == p->end[v] || *end <= *begin) *begin = *end = 0;
 }
 
-/* Only the intervals matter. */
-INLINE int is_plain(const tl_attention *call, const T *slopes) {
-    return !slopes && !call->mask && call->softcap == 0;
-}
-
-/* What q is multiplied by before the product, so that `tile_score` finds scale * q.k / softcap. */
+/* What q is multiplied by before the product, so that `score` finds scale * q.k / softcap. */
 INLINE T query_scale(const tl_attention *call) {
     return (T)(call->softcap > 0 ? call->scale / call->softcap : call->scale);
 }
@@ -57,10 +52,12 @@ typedef struct {
     const tl_attention *call;
     const void *mask; /* of this head's first query, or NULL */
     T slope;
+    int plain; /* only the intervals matter */
 } score_rule;
 
 INLINE score_rule rule_of(const tl_attention *call, const T *slopes, int64_t batch, int64_t head) {
-    score_rule rule = {call, NULL, slopes ? slopes[head] : 0};
+    score_rule rule = {call, NULL, slopes ? slopes[head] : 0, 0};
+    rule.plain = !slopes && !call->mask && call->softcap == 0;
     int64_t offset = batch * call->mask_strides[0] + head * call->mask_strides[1];
     if (call->mask && call->mask_is_bool) rule.mask = (const uint8_t *)call->mask + offset;
     else if (call->mask) rule.mask = (const T *)call->mask + offset;
@@ -84,8 +81,8 @@ INLINE V hide(const query_panel *p, int v, int64_t j, V x) {
     return v_select((lo <= key) & (key < hi), x, v_splat(-(T)INFINITY));
 }
 
-/* Scores of key j for the W queries from i on, -inf where not visible; *gain = d score / d (scale q.k). */
-INLINE V tile_score(const score_rule *rule, const query_panel *p, int v, int64_t i, int64_t j, V x, V *gain) {
+/* Score of key j for the W queries from i on; *gain = d score / d (scale q.k). */
+INLINE V score(const score_rule *rule, int64_t i, int64_t j, V x, V *gain) {
     const tl_attention *call = rule->call;
     *gain = v_splat(1);
     if (call->softcap > 0) {
@@ -101,7 +98,22 @@ INLINE V tile_score(const score_rule *rule, const query_panel *p, int v, int64_t
         V m = mask_column(rule, i, j);
         x = call->mask_is_bool ? v_select(m != v_zero(), x, v_splat(-(T)INFINITY)) : x + m;
     }
-    return hide(p, v, j, x);
+    return x;
+}
+
+/* Scores of keys j .. j + n - 1, rows of `step` elements, for the W queries from i on: -inf where not visible. The
+ * gains too, if asked for, where the rule is not plain. */
+static void tile_scores(const score_rule *rule, const query_panel *p, int v, int64_t i, int64_t j, int64_t n, T *x,
+                        int64_t step, V *gains) {
+    V gain;
+    if (!rule->plain)
+        for (int64_t r = 0; r < n; r++) {
+            v_store(x + r * step, score(rule, i, j + r, v_load(x + r * step), &gain));
+            if (gains) gains[r] = gain;
+        }
+    int64_t below = at_most(p->all_from[v] - j, n), above = at_least(p->all_to[v] - j, 0);
+    for (int64_t r = 0; r < below; r++) v_store(x + r * step, hide(p, v, j + r, v_load(x + r * step)));
+    for (int64_t r = above; r < n; r++) v_store(x + r * step, hide(p, v, j + r, v_load(x + r * step)));
 }
 
 #endif

@@ -20,7 +20,7 @@ enum { TILE_STRIP = 12 };
 enum { TILE_STRIP = 6 };
 #endif
 /* Strips are one, two or three units high. A block is as many keys or queries as are taken at a time. */
-enum { TILE_UNIT = TILE_STRIP / 3, TILE_PANEL = 2 * W, TILE_BLOCK = 96 };
+enum { TILE_UNIT = TILE_STRIP / 3, TILE_PANEL = 2 * W, TILE_BLOCK = 96, IN_PLACE_KEYS = 512 };
 enum { TILE_WIDTH = (int)W > TILE_UNIT ? (int)W : TILE_UNIT }; /* packed rows are multiples of it: both divide it */
 _Static_assert(TILE_BLOCK % TILE_PANEL == 0 && TILE_BLOCK % TILE_STRIP == 0, "a block is whole panels and strips");
 
@@ -39,11 +39,13 @@ typedef void (*tile_function)(int64_t depth, const T *a, int64_t ak, int64_t ar,
 INLINE void attention_tile(const int h, const int w, int64_t depth, const T *a, int64_t ak, int64_t ar, const T *b,
                       int64_t bk, T *c, int64_t cr, const V *factor) {
     V sum[12][2];
+    T *const to[4] = {c, c + 3 * cr, c + 6 * cr, c + 9 * cr};
 #pragma GCC unroll 12
     for (int r = 0; r < 12; r++)
         if (r < h) {
-            sum[r][0] = factor ? v_load(c + r * cr) * factor[0] : v_zero();
-            if (w > 1) sum[r][1] = factor ? v_load(c + r * cr + W) * factor[1] : v_zero();
+            const T *from = to[r / 3] + r % 3 * cr;
+            sum[r][0] = factor ? v_load(from) * factor[0] : v_zero();
+            if (w > 1) sum[r][1] = factor ? v_load(from + W) * factor[1] : v_zero();
         }
     const T *rows[4] = {a, a + 3 * ar, a + 6 * ar, a + 9 * ar};
     for (int64_t k = 0; k < depth; k++, b += bk) {
@@ -61,8 +63,8 @@ INLINE void attention_tile(const int h, const int w, int64_t depth, const T *a, 
 #pragma GCC unroll 12
     for (int r = 0; r < 12; r++)
         if (r < h) {
-            v_store(c + r * cr, sum[r][0]);
-            if (w > 1) v_store(c + r * cr + W, sum[r][1]);
+            v_store(to[r / 3] + r % 3 * cr, sum[r][0]);
+            if (w > 1) v_store(to[r / 3] + r % 3 * cr + W, sum[r][1]);
         }
 }
 
@@ -114,14 +116,17 @@ static void pack_panel_across(T *out, const T *x, int64_t stride, int64_t rows, 
     }
 }
 
-/* Rows of x next to each other, zeros up to `padded` rows of `width` columns, a multiple of TILE_WIDTH. */
-static void pack_rows(T *out, int64_t width, int64_t padded, const T *x, int64_t stride, int64_t rows,
-                      int64_t columns) {
+/* Rows of x next to each other, zeros up to `padded` rows of `width` columns, a multiple of TILE_WIDTH; gives
+ * `out`. */
+static const T *pack_rows(T *out, int64_t width, int64_t padded, const T *x, int64_t stride, int64_t rows,
+                          int64_t columns) {
+    const T *packed = out;
     for (int64_t r = 0; r < rows; r++, x += stride, out += width) {
         for (int64_t at = 0, left = columns; at < width; at += W, left -= W)
             v_store(out + at, left > 0 ? LOAD(x) : v_zero());
     }
     memset(out, 0, (size_t)((padded - rows) * width) * sizeof(T));
+    return packed;
 }
 
 /* ---- exp ---- */
@@ -138,7 +143,11 @@ INLINE V tile_exp(V x) {
     r = v_fnma(n, v_splat(-2.12194440e-4f), r);
     V p = TL_POLY6(r, 0.00139517116f, 0.00836959947f, 0.0416661873f, 0.166665122f, 0.5f, 1.0f, 1.0f);
     V power = (V)(((U)z << 23) + (U)i_splat(127 << 23)); /* 2^n: the low bits of z are n */
+#if defined(TL_AVX512)
+    return (V)_mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), p, power);
+#else
     return v_select(x < least, v_zero(), p * power);
+#endif
 #endif
 }
 
