@@ -48,6 +48,7 @@
 #include "loss.c"
 #include "attention/forward.c"
 #include "attention/backward.c"
+#include "baseline.c"
 #include "random.c"
 #include "optim.c"
 #include "ladder.c"

@@ -59,9 +59,15 @@ enum tl_compare_op {
 };
 enum tl_reduce_op { TL_REDUCE_SUM, TL_REDUCE_MEAN, TL_REDUCE_PROD, TL_REDUCE_MAX, TL_REDUCE_MIN };
 
+/* What an attention kernel did: blocks of scores that it computed, and numbers of elements. The words are what it reads
+ * and writes of operands, results and state that lie outside the block in hand (the "slow memory" of arXiv:2205.14135). */
+typedef struct {
+    int64_t blocks, exponentials, rescaled, divisions, words_read, words_written;
+} tl_attention_cost;
+
 /* One call of attention (attention/): sizes, strides in elements of (batch, head, row) with the last axis contiguous, and
  * what changes the scores. lo and hi (batch or 1, tq) may be NULL, their stride over the batch is 0 where there is one row;
- * mask, T or bytes, may be NULL. dropout = 0 draws nothing. */
+ * mask, T or bytes, may be NULL. dropout = 0 draws nothing. Forward adds to the cost, unless NULL. */
 typedef struct {
     int64_t batch, heads, kv_heads, tq, tk, d, dv;
     int64_t q_strides[3], k_strides[3], v_strides[3];
@@ -74,6 +80,7 @@ typedef struct {
     double scale, softcap, dropout;
     uint32_t key[2];
     uint64_t stream, base;
+    tl_attention_cost *cost;
 } tl_attention;
 
 /* What follows a product in matmul (matmul/): z = alpha a b + beta add + bias. With act, a tl_act or -1 for none, c = act(z)
@@ -176,6 +183,20 @@ TL_KERNEL(int, attention, const tl_attention *call, const T *q, const T *k, cons
 /* dmask (batch, heads, tq, tk) may be NULL. */
 TL_KERNEL(int, attention_grad, const tl_attention *call, const T *dout, const T *q, const T *k, const T *v, const T *o,
           const T *lse, const T *slopes, T *dq, T *dk, T *dv, T *dmask);
+
+/* ---- baseline.c: the kernels that attention is compared with, where all there is to a call is its sizes, strides, scale
+ * and causal intervals. As many heads of k and v as of q, tq = tk a multiple of 32, d and dv of 16; all gradients by
+ * strides, o (batch, t, heads, dv), s and p (batch, heads, t, t + 16) as [key][query], m and l (batch, heads, t). ---- */
+
+/* Scores s and probabilities p as whole matrices. */
+TL_KERNEL(int, attention_naive, const tl_attention *call, const T *q, const T *k, const T *v, T *s, T *p, T *o);
+/* ds: room for another matrix. */
+TL_KERNEL(int, attention_naive_grad, const tl_attention *call, const T *dout, const T *q, const T *k, const T *v,
+          const T *p, T *ds, T *dq, T *dk, T *dv);
+/* FlashAttention-1; m are the largest scores, l the sums of exp(score - m). */
+TL_KERNEL(int, attention_flash1, const tl_attention *call, const T *q, const T *k, const T *v, T *o, T *m, T *l);
+TL_KERNEL(int, attention_flash1_grad, const tl_attention *call, const T *dout, const T *q, const T *k, const T *v,
+          const T *o, const T *m, const T *l, T *dq, T *dk, T *dv);
 
 /* ---- random.c: out[i] is element base + i of the stream ---- */
 

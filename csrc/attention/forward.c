@@ -24,6 +24,7 @@ typedef struct {
     int64_t k_row, v_row;            /* from one key to the next */
     T *k_copy, *v_copy, *q, *p, *o;  /* q (d, panel), p (keys of a block, panel), o (dv, panel) */
     int64_t tk, dv;                  /* padded to units */
+    tl_attention_cost cost;
 } forward_scratch;
 
 /* The softmax of one vector of queries so far: largest score and sum of exp(score - max). */
@@ -66,27 +67,30 @@ static void add_values(const forward_scratch *s, int64_t block, int64_t begin, i
 }
 
 /* Keys of one block for one panel. */
-static void forward_block(const forward_job *job, const forward_scratch *s, const query_panel *panel,
+static void forward_block(const forward_job *job, forward_scratch *s, const query_panel *panel,
                           const score_rule *rule, int64_t batch, int64_t head, int64_t first, int64_t block,
                           online state[2]) {
     const tl_attention *call = job->call;
-    int64_t n = at_most(TILE_BLOCK, s->tk - block), begin[2], end[2];
+    int64_t n = at_most(TILE_BLOCK, s->tk - block), begin[2], end[2], met = 0;
     for (int v = 0; v < 2; v++) met_keys(panel, v, block, n, &begin[v], &end[v]);
     for (int64_t r = at_most(begin[0], begin[1]); r < n; r += TILE_STRIP) {
         int in0 = begin[0] <= r && r < end[0], in1 = begin[1] <= r && r < end[1];
         if (!in0 && !in1) continue;
         int64_t rows = at_most(TILE_STRIP, at_least(in0 ? end[0] : 0, in1 ? end[1] : 0) - r), v = in0 ? 0 : W;
+        met += rows;
         tile_of(rows, in0 + in1)(call->d, s->k + (block + r) * s->k_row, 1, s->k_row, s->q + v, TILE_PANEL,
                                  s->p + r * TILE_PANEL + v, TILE_PANEL, NULL);
     }
+    if (call->cost) count(&s->cost, met > 0, 0, 0, 0, met * (call->d + call->dv), 0);
     V factor[2] = {v_splat(1), v_splat(1)};
     for (int v = 0; v < 2; v++) {
         if (begin[v] == end[v]) continue;
-        int64_t i = first + v * W, j = block + begin[v], count = end[v] - begin[v];
+        int64_t i = first + v * W, j = block + begin[v], keys = end[v] - begin[v];
         T *p = s->p + begin[v] * TILE_PANEL + v * W;
-        tile_scores(rule, panel, v, i, j, count, p, TILE_PANEL, NULL);
-        factor[v] = online_softmax(p, count, &state[v]);
-        if (call->dropout > 0) drop(call, batch, head, i, j, count, p);
+        tile_scores(rule, panel, v, i, j, keys, p, TILE_PANEL, NULL);
+        factor[v] = online_softmax(p, keys, &state[v]);
+        if (call->dropout > 0) drop(call, batch, head, i, j, keys, p);
+        if (call->cost) count(&s->cost, 0, (keys + 1) * W, call->dv * W, 0, 0, 0);
     }
     /* Keys that one vector meets before or after the other are its own business. */
     int64_t from = at_least(begin[0], begin[1]), to = at_most(end[0], end[1]);
@@ -100,28 +104,22 @@ static void forward_block(const forward_job *job, const forward_scratch *s, cons
 }
 
 /* Sums over the total, as rows. */
-static void write_outputs(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head, int64_t first,
+static void write_outputs(const forward_job *job, forward_scratch *s, int64_t batch, int64_t head, int64_t first,
                           const online state[2]) {
     const tl_attention *call = job->call;
     T raise = call->dropout > 0 && call->dropout < 1 ? (T)(1.0 / (1.0 - call->dropout)) : 1;
     for (int v = 0; v < 2; v++) {
         int64_t i = first + v * W, rows = at_most(W, call->tq - i);
         if (rows <= 0) break;
+        if (call->cost) count(&s->cost, 0, 0, 0, W, rows * call->d, rows * (call->dv + 1));
         V total = state[v].total, share = v_select(total == v_zero(), v_zero(), v_splat(raise) / total);
         row_store(job->lse + (batch * call->heads + head) * call->tq + i, state[v].max + v_log(total), rows);
         T *o = job->o + ((batch * call->tq + i) * call->heads + head) * call->dv;
-        for (int64_t c = 0; c < call->dv; c += W) {
-            V x[W];
-#pragma GCC unroll 16
-            for (int k = 0; k < (int)W; k++)
-                x[k] = c + k < call->dv ? v_load(s->o + (c + k) * TILE_PANEL + v * W) * share : v_zero();
-            v_transpose(x);
-            for (int64_t r = 0; r < rows; r++) row_store(o + r * call->heads * call->dv + c, x[r], call->dv - c);
-        }
+        unpack_across(o, call->heads * call->dv, s->o + v * W, rows, call->dv, share);
     }
 }
 
-static void forward_panel(const forward_job *job, const forward_scratch *s, int64_t batch, int64_t head,
+static void forward_panel(const forward_job *job, forward_scratch *s, int64_t batch, int64_t head,
                           int64_t first) {
     const tl_attention *call = job->call;
     const T *q = job->q + batch * call->q_strides[0] + head * call->q_strides[1] + first * call->q_strides[2];
@@ -185,6 +183,7 @@ static void forward_range(void *context, int64_t unit, int64_t end) {
         }
         forward_panel(job, &s, batch, head, balanced(unit % job->panels, job->panels) * TILE_PANEL);
     }
+    add_cost(call, &s.cost);
     tl_free(memory);
 }
 

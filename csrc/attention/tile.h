@@ -129,6 +129,34 @@ static const T *pack_rows(T *out, int64_t width, int64_t padded, const T *x, int
     return packed;
 }
 
+/* The way back: up to W rows from `across` (columns, TILE_PANEL), each lane times its `factor`. */
+INLINE void unpack_across(T *out, int64_t stride, const T *across, int64_t rows, int64_t columns, V factor) {
+    for (int64_t c = 0; c < columns; c += W) {
+        V x[W];
+#pragma GCC unroll 16
+        for (int k = 0; k < (int)W; k++)
+            x[k] = c + k < columns ? v_load(across + (c + k) * TILE_PANEL) * factor : v_zero();
+        v_transpose(x);
+        for (int64_t r = 0; r < rows; r++) row_store(out + r * stride + c, x[r], columns - c);
+    }
+}
+
+/* ---- what a kernel did ---- */
+
+INLINE void count(tl_attention_cost *cost, int64_t blocks, int64_t exponentials, int64_t rescaled, int64_t divisions,
+                  int64_t words_read, int64_t words_written) {
+    cost->blocks += blocks, cost->exponentials += exponentials, cost->rescaled += rescaled;
+    cost->divisions += divisions, cost->words_read += words_read, cost->words_written += words_written;
+}
+
+/* Add what one thread counted to the call's. */
+static void add_cost(const tl_attention *call, const tl_attention_cost *own) {
+    if (!call->cost) return;
+    const int64_t *from = &own->blocks;
+    for (int i = 0; i < (int)(sizeof *own / sizeof *from); i++)
+        __atomic_fetch_add(&call->cost->blocks + i, from[i], __ATOMIC_RELAXED);
+}
+
 /* ---- exp ---- */
 
 /* exp(x), x <= 0 but for rounding; 0 where the result would be far below a largest term of 1, and for -inf. */
