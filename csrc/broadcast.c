@@ -33,19 +33,12 @@ INLINE T x_floor_divide(T a, T b) {
     return (T)(q - whole > 0.5 ? whole + 1 : whole);
 }
 
-#define V_MAP2(function, x, y)                                                                              \
-    ({                                                                                                      \
-        V mapped_;                                                                                          \
-        for (int lane_ = 0; lane_ < (int)W; lane_++) mapped_[lane_] = function(x[lane_], y[lane_]);         \
-        mapped_;                                                                                            \
-    })
-
 #define TL_BINARY(X)                                   \
     X(ADD, x + y)                                      \
     X(SUB, x - y)                                      \
     X(MUL, x * y)                                      \
     X(DIV, x / y)                                      \
-    X(POW, V_MAP2(LIBM(pow), x, y))                    \
+    X(POW, v_pow(x, y))                                \
     X(MAXIMUM, v_maximum(x, y))                        \
     X(MINIMUM, v_minimum(x, y))                        \
     X(FMOD, V_MAP2(LIBM(fmod), x, y))                  \

@@ -62,19 +62,19 @@ INLINE V x_leaky(V x, V y) { return v_select(x > v_zero(), y, v_splat((T)0.01) *
     X(EXPM1, v_expm1(x))                                                   \
     X(LOG, v_log(x))                                                       \
     X(LOG1P, v_log1p(x))                                                   \
-    X(LOG2, V_MAP(LIBM(log2), x))                                          \
+    X(LOG2, v_log2(x))                                                     \
     X(SQRT, v_sqrt(x))                                                     \
     X(RSQRT, v_splat(1) / v_sqrt(x))                                       \
     X(RECIPROCAL, v_splat(1) / x)                                          \
-    X(SIN, V_MAP(LIBM(sin), x))                                            \
-    X(COS, V_MAP(LIBM(cos), x))                                            \
-    X(TAN, V_MAP(LIBM(tan), x))                                            \
+    X(SIN, v_sin(x))                                                       \
+    X(COS, v_cos(x))                                                       \
+    X(TAN, v_tan(x))                                                       \
     X(TANH, v_tanh(x))                                                     \
-    X(SINH, V_MAP(LIBM(sinh), x))                                          \
-    X(COSH, V_MAP(LIBM(cosh), x))                                          \
-    X(ASIN, V_MAP(LIBM(asin), x))                                          \
-    X(ACOS, V_MAP(LIBM(acos), x))                                          \
-    X(ATAN, V_MAP(LIBM(atan), x))                                          \
+    X(SINH, v_sinh(x))                                                     \
+    X(COSH, v_cosh(x))                                                     \
+    X(ASIN, v_asin(x))                                                     \
+    X(ACOS, v_acos(x))                                                     \
+    X(ATAN, v_atan(x))                                                     \
     X(SIGMOID, v_sigmoid(x))                                               \
     X(ERF, v_erf(x))                                                       \
     X(FLOOR, v_floor(x))                                                   \
@@ -136,12 +136,12 @@ static void FN(unary)(int op, const T *x, T *y, int64_t n) {
     X(SQRT, OUT, dy / (y + y))                                                               \
     X(RSQRT, OUT, v_splat((T)-0.5) * dy * y * y * y)                                         \
     X(RECIPROCAL, OUT, -dy * y * y)                                                          \
-    X(SIN, IN, dy * V_MAP(LIBM(cos), x))                                                     \
-    X(COS, IN, -dy * V_MAP(LIBM(sin), x))                                                    \
+    X(SIN, IN, dy * v_cos(x))                                                                \
+    X(COS, IN, -dy * v_sin(x))                                                               \
     X(TAN, OUT, dy * v_fma(y, y, one))                                                       \
     X(TANH, OUT, dy * (one - y * y))                                                         \
-    X(SINH, IN, dy * V_MAP(LIBM(cosh), x))                                                   \
-    X(COSH, IN, dy * V_MAP(LIBM(sinh), x))                                                   \
+    X(SINH, IN, dy * v_cosh(x))                                                              \
+    X(COSH, IN, dy * v_sinh(x))                                                              \
     X(ASIN, IN, dy / v_sqrt(one - x * x))                                                    \
     X(ACOS, IN, -dy / v_sqrt(one - x * x))                                                   \
     X(ATAN, IN, dy / v_fma(x, x, one))                                                       \

@@ -238,11 +238,33 @@ INLINE T v_hmin(V x) { return fold(x, v_minimum); }
 #define LIBM(name) name##f
 #endif
 
+/* Whether any lane of a mask is set. */
+INLINE int i_any(I mask) {
+#if defined(TL_AVX512) && TL_DOUBLE
+    return _mm512_movepi64_mask((__m512i)mask) != 0;
+#elif defined(TL_AVX512)
+    return _mm512_movepi32_mask((__m512i)mask) != 0;
+#elif defined(TL_AVX2)
+    return TL_TYPED(_mm256_movemask)((V)mask) != 0;
+#else
+    lane_int any = 0;
+    for (int i = 0; i < (int)W; i++) any |= mask[i];
+    return any != 0;
+#endif
+}
+
 /* One scalar function, lane by lane. */
 #define V_MAP(function, x)                                             \
     ({                                                                 \
         V mapped_ = (x);                                               \
         for (int lane_ = 0; lane_ < (int)W; lane_++) mapped_[lane_] = function(mapped_[lane_]); \
+        mapped_;                                                       \
+    })
+
+#define V_MAP2(function, x, y)                                         \
+    ({                                                                 \
+        V mapped_;                                                     \
+        for (int lane_ = 0; lane_ < (int)W; lane_++) mapped_[lane_] = function(x[lane_], y[lane_]); \
         mapped_;                                                       \
     })
 
@@ -295,3 +317,4 @@ INLINE void v_transpose(V x[W]) {
 }
 
 #include "simd_math.h"
+#include "simd_trig.h"

@@ -2,7 +2,8 @@
  *
  * For float: polynomials fitted by reweighted least squares (relative error, 40-digit arithmetic), over the full range:
  * overflow, denormal results, infinities and NaN come out as libm's do. Largest errors in ulp, held by the tests:
- * exp 1.1, log 1, expm1 1.6, log1p 2.5, tanh 1.5, sigmoid 2.5, erf 1.5; x normal_cdf(x) 8 where it is normal (x > -12.8).
+ * exp 1.1, expm1 1.7, log 1, log1p 2.5, log2 1.5, tanh 1.5, sinh 1.8, cosh 1.6, sigmoid 2.5, erf 1.5; x normal_cdf(x)
+ * 7.5 down to x = -12.8, where the tail becomes denormal.
  * For double: libm lane by lane. float64 is there for checking, it has no speed bar.
  */
 
@@ -14,6 +15,9 @@ INLINE V v_log(V x) { return V_MAP(log, x); }
 INLINE V v_log1p(V x) { return V_MAP(log1p, x); }
 INLINE V v_tanh(V x) { return V_MAP(tanh, x); }
 INLINE V v_erf(V x) { return V_MAP(erf, x); }
+INLINE V v_log2(V x) { return V_MAP(log2, x); }
+INLINE V v_cosh(V x) { return V_MAP(cosh, x); }
+INLINE V v_sinh(V x) { return V_MAP(sinh, x); }
 
 #else
 
@@ -24,6 +28,7 @@ INLINE V v_erf(V x) { return V_MAP(erf, x); }
 #define TL_POLY5(x, a, b, c, d, e, f) v_fma(TL_POLY4(x, a, b, c, d, e), x, v_splat(f))
 #define TL_POLY6(x, a, b, c, d, e, f, g) v_fma(TL_POLY5(x, a, b, c, d, e, f), x, v_splat(g))
 #define TL_POLY7(x, a, b, c, d, e, f, g, h) v_fma(TL_POLY6(x, a, b, c, d, e, f, g), x, v_splat(h))
+#define TL_POLY8(x, a, b, c, d, e, f, g, h, i) v_fma(TL_POLY7(x, a, b, c, d, e, f, g, h), x, v_splat(i))
 
 INLINE V v_pow2(I n) { return (V)((n + 127) << 23); } /* 2^n, -126 <= n <= 127 */
 
@@ -87,25 +92,42 @@ INLINE V v_expm1(V x) {
     return v_select(x == v_zero(), x, y); /* the sign of a zero */
 }
 
-INLINE V v_log(V x) {
-    V tiny = v_splat(1.17549435e-38f), one = v_splat(1.0f);
-    I denormal = x < tiny;
+/* x = (1 + f) 2^e with sqrt(1/2) <= 1 + f < sqrt(2), for positive x. */
+INLINE V log_reduce(V x, V *e) {
+    I denormal = x < v_splat(1.17549435e-38f);
     V scaled = v_select(denormal, x * v_splat(8388608.0f), x); /* 2^23 */
-    /* scaled = m 2^n with sqrt(1/2) <= m < sqrt(2). */
-    I bits = (I)((U)scaled - (U)i_splat(0x3f3504f3)); /* wraps for negative numbers, which end as NaN below */
-    I n = bits >> 23;
-    V m = (V)((bits & i_splat(0x7fffff)) + i_splat(0x3f3504f3));
-    V e = __builtin_convertvector(n - (denormal & i_splat(23)), V);
-    V f = m - one, s = f * f;
+    I bits = (I)((U)scaled - (U)i_splat(0x3f3504f3)); /* wraps for negative numbers, which end as NaN in log_ends */
+    *e = __builtin_convertvector((bits >> 23) - (denormal & i_splat(23)), V);
+    return (V)((bits & i_splat(0x7fffff)) + i_splat(0x3f3504f3)) - v_splat(1.0f);
+}
+
+/* log(1 + f) - f + f^2/2. */
+INLINE V log_rest(V f) {
     V p = TL_POLY7(f, -0.0763220862f, 0.127608299f, -0.131606475f, 0.14201887f, -0.166233256f, 0.200012207f,
                    -0.250008225f, 0.333333313f);
-    V y = v_fma(e, v_splat(-2.12194440e-4f), f * s * p);
-    y = v_fma(v_splat(-0.5f), s, y) + f;
-    y = v_fma(e, v_splat(0.693359375f), y);
+    return f * (f * f) * p;
+}
+
+INLINE V log_ends(V x, V y) {
     V infinite = v_splat(INFINITY);
     y = v_select(x == infinite, x, y);
     y = v_select(x == v_zero(), -infinite, y);
     return v_select((x < v_zero()) | v_isnan(x), v_splat(NAN), y);
+}
+
+INLINE V v_log(V x) {
+    V e, f = log_reduce(x, &e);
+    V y = v_fma(e, v_splat(-2.12194440e-4f), log_rest(f));
+    y = v_fma(v_splat(-0.5f), f * f, y) + f;
+    return log_ends(x, v_fma(e, v_splat(0.693359375f), y));
+}
+
+/* log2(e) is 1 and 0.4427: the product with the first part is exact. */
+INLINE V v_log2(V x) {
+    V e, f = log_reduce(x, &e), part = v_splat(0.442695041f);
+    V rest = v_fma(v_splat(-0.5f), f * f, log_rest(f));
+    V y = v_fma(f, part, v_fma(rest, part, rest));
+    return log_ends(x, (y + f) + e);
 }
 
 /* log(1 + x): with u = 1 + x rounded, log(u) x / (u - 1) corrects the rounding (Goldberg 1991, theorem 4). */
@@ -116,12 +138,29 @@ INLINE V v_log1p(V x) {
     return v_select(x == v_splat(INFINITY), x, y);
 }
 
+/* e^x / 2, which overflows later than e^x. */
+INLINE V half_exp(V x) {
+    V r, n = reduce_exp(v_min(v_splat(90.0f), x), &r);
+    return scale_by_pow2(v_splat(1.0f) + expm1_small(r), n - v_splat(1.0f));
+}
+
+INLINE V v_cosh(V x) {
+    V h = half_exp(v_abs(x));
+    return h + v_splat(0.25f) / h;
+}
+
+INLINE V v_sinh(V x) {
+    V a = v_abs(x), z = x * x, h = half_exp(a);
+    V near = v_fma(a * z, TL_POLY3(z, 2.81695202e-06f, 0.000198361595f, 0.0083333496f, 0.166666672f), a);
+    return v_copysign(v_select(a < v_splat(1.0f), near, h - v_splat(0.25f) / h), x);
+}
+
 INLINE V v_tanh(V x) {
     V a = v_abs(x), z = x * x;
     V p = TL_POLY4(z, -0.0056039053f, 0.0205517113f, -0.053714104f, 0.133311525f, -0.333332717f);
     V near = v_fma(x * z, p, x);
     V far = v_splat(1.0f) - v_splat(2.0f) / (v_exp(a + a) + v_splat(1.0f));
-    return v_select(a < v_splat(0.625f), near, v_copysign(far, x));
+    return v_copysign(v_select(a < v_splat(0.625f), near, far), x);
 }
 
 /* Below 0.92 an odd polynomial, above it 1 - exp(log erfc), itself a polynomial; 1 from 4 on. */
@@ -133,7 +172,7 @@ INLINE V v_erf(V x) {
     V q = TL_POLY6(t, 0.000195938264f, -0.00304322666f, 0.0222269557f, -0.103931665f, -0.637182176f, -1.12767565f,
                    -0.000195666522f);
     V far = v_splat(1.0f) - v_exp(q);
-    return v_select(a < v_splat(0.92f), near, v_copysign(far, x));
+    return v_copysign(v_select(a < v_splat(0.92f), near, far), x);
 }
 
 #endif
