@@ -1,78 +1,204 @@
 /* A caching allocator with counters.
  *
- * Writing 100 MB of fresh pages costs ten times what writing warm ones does, so blocks are never given back to the
- * system while there is use for them: a freed block waits in the list of its size class. Classes grow by an eighth, a
- * request takes the smallest waiting block of its own class or of the next few. When the system has no more memory the
- * waiting blocks are released and the request is tried again.
+ * Writing 100 MB of fresh pages costs ten times what writing warm ones does, so memory is never given back to the
+ * system while there is use for it. Segments from the system are cut into chunks that lie one after another; a freed
+ * chunk joins its free neighbours, and a request takes the smallest that fits and leaves the rest. A training step asks
+ * for the same sizes again and again, so what it holds stays near the most that is in use at once.
  *
- * A block starts with a header of 64 bytes, so what is handed out keeps the alignment of a cache line.
+ * A free chunk is warm (its pages were written; it counts as cached) or cold (the system has not given its pages yet,
+ * or has them back). Warm and cold don't join, and cold is touched only where nothing warm fits. What waits is bounded:
+ * before cold memory is taken, warm chunks of more than the most that was ever in use are chilled.
+ *
+ * A chunk starts with a header of 64 bytes, so what is handed out keeps the alignment of a cache line.
  */
 #define _GNU_SOURCE
 #include "tinyllm.h"
 
 #include <pthread.h>
-#include <stdlib.h>
+#include <sys/mman.h>
+
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
+#define FORBID(p, bytes) ASAN_POISON_MEMORY_REGION(p, bytes)
+#define ALLOW(p, bytes) ASAN_UNPOISON_MEMORY_REGION(p, bytes)
+#else
+#define FORBID(p, bytes) ((void)0)
+#define ALLOW(p, bytes) ((void)0)
 #endif
 
-enum { ALIGN = 64, CLASSES = 400, LOOK_AHEAD = 3 };
+enum { HEADER = 64, BINS = 384, SEGMENTS = 128, TRIES = 64, PAGE = 4096 };
+static const size_t SEGMENT = (size_t)64 << 20, LEAST = 512;
+static const uint64_t MARK = 0x74696e796c6c6d21u;
 
-typedef struct header {
-    size_t asked;           /* bytes that the counters hold for it */
-    int size_class;
-    struct header *next;    /* in the list of its class, while free */
-} header;
+enum state { USED, WARM, COLD };
+
+typedef struct chunk {
+    size_t size;                 /* header included, a multiple of 64; 0 ends a segment */
+    struct chunk *below;         /* the neighbour before it, NULL for the first of a segment */
+    int state, kind;
+    size_t asked;                /* bytes that the counters hold for it */
+    uint64_t mark;               /* MARK while in use */
+    struct chunk *next, *prev;   /* in its list, while free */
+} chunk;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static header *waiting[CLASSES];
-static int64_t live, peak, cached;
+static struct { char *start; size_t size; } segments[SEGMENTS];
+static int segment_count;
+static chunk *bins[BINS], *cold;
+static int64_t live[TL_KINDS + 1], peak[TL_KINDS + 1], most, cached;   /* the last of each is for all kinds together */
 static int64_t fuse, failed;    /* for tests: allocations left until one fails, 0: none will; how many have failed */
 static int stays_blown;
+static _Thread_local int scope = TL_KIND_WORKSPACE;
 
-/* Class c holds (8 + c % 8) << (c / 8) units of 64 bytes: 512 bytes is class 0. */
-static size_t class_bytes(int size_class) { return (size_t)(8 + size_class % 8) << (size_class / 8) << 6; }
+static chunk *above(chunk *c) { return (chunk *)((char *)c + c->size); }
 
-static int class_of(size_t bytes) {
-    size_t units = (bytes + 63) >> 6;
-    if (units <= 8) return 0;
-    int shift = 63 - __builtin_clzll((unsigned long long)(units - 1)) - 3;
-    int size_class = shift * 8 + (int)((units - 1) >> shift) - 8 + 1;
-    return size_class;
+/* Bin b holds sizes from (8 + b % 8) << (b / 8) units of 64 bytes on: eight bins to a doubling. */
+static int bin_of(size_t size) {
+    size_t units = size >> 6;
+    int shift = 63 - __builtin_clzll((unsigned long long)units) - 3;
+    return shift * 8 + (int)(units >> shift) - 8;
 }
 
-static void release_waiting(void) {
-    for (int c = 0; c < CLASSES; c++) {
-        while (waiting[c]) {
-            header *block = waiting[c];
-            waiting[c] = block->next;
-            free(block);
-        }
+static chunk **list_of(chunk *c) { return c->state == COLD ? &cold : &bins[bin_of(c->size)]; }
+
+static void put(chunk *c, enum state state) {
+    c->state = state;
+    c->mark = 0;
+    if (state == WARM) cached += (int64_t)c->size;
+    chunk **list = list_of(c);
+    c->prev = NULL;
+    c->next = *list;
+    if (*list) (*list)->prev = c;
+    *list = c;
+}
+
+static void unlink_chunk(chunk *c) {
+    if (c->state == WARM) cached -= (int64_t)c->size;
+    if (c->prev) c->prev->next = c->next;
+    else *list_of(c) = c->next;
+    if (c->next) c->next->prev = c->prev;
+}
+
+/* The first `size` bytes of c, in no list, stay c; the rest, where it is worth a header, becomes free. */
+static void cut(chunk *c, size_t size, enum state rest_state) {
+    if (c->size < size + LEAST) return;
+    chunk *rest = (chunk *)((char *)c + size);
+    ALLOW(rest, HEADER);
+    rest->size = c->size - size;
+    rest->below = c;
+    c->size = size;
+    above(rest)->below = rest;
+    put(rest, rest_state);
+}
+
+/* c and the free neighbour behind it become one; neither is in a list. */
+static void join(chunk *c, chunk *behind) {
+    c->size += behind->size;
+    above(c)->below = c;
+}
+
+static chunk *smallest(chunk *list, size_t size) {
+    chunk *best = NULL;
+    for (int tries = 0; list && tries < TRIES; list = list->next, tries++)
+        if (list->size >= size && (!best || list->size < best->size)) best = list;
+    return best;
+}
+
+static chunk *take_warm(size_t size) {
+    chunk *c = NULL;
+    for (int bin = bin_of(size); bin < BINS && !c; bin++) c = smallest(bins[bin], size);
+    if (!c) return NULL;
+    unlink_chunk(c);
+    cut(c, size, WARM);
+    return c;
+}
+
+/* Give the whole pages of a warm chunk back; the header's stay. */
+static void chill(chunk *c) {
+    unlink_chunk(c);
+    char *begin = (char *)(((uintptr_t)c + HEADER + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
+    char *end = (char *)((uintptr_t)above(c) & ~(uintptr_t)(PAGE - 1));
+    if (end > begin) madvise(begin, (size_t)(end - begin), MADV_DONTNEED);
+    if (c->below && c->below->state == COLD) {
+        chunk *below = c->below;
+        unlink_chunk(below);
+        join(below, c);
+        c = below;
     }
-    cached = 0;
-}
-
-static header *fresh(int size_class) {
-    size_t bytes = class_bytes(size_class) + ALIGN;
-    header *block = aligned_alloc(ALIGN, bytes);
-    if (!block) {
-        release_waiting();
-        block = aligned_alloc(ALIGN, bytes);
+    if (above(c)->state == COLD) {
+        unlink_chunk(above(c));
+        join(c, above(c));
     }
-    if (block) block->size_class = size_class;
-    return block;
+    put(c, COLD);
 }
 
-/* Under AddressSanitizer the first `bytes` of a block may be touched, and none while it waits. (To the tool alone a
- * block is in use until the system has it back, and as long as its class.) */
-static void open_to(header *block, size_t bytes) {
-#if defined(__SANITIZE_ADDRESS__)
-    char *payload = (char *)block + ALIGN;
-    __asan_unpoison_memory_region(payload, bytes);
-    __asan_poison_memory_region(payload + bytes, class_bytes(block->size_class) - bytes);
-#else
-    (void)block, (void)bytes;
-#endif
+/* Chill warm chunks, the largest first, until no more than `limit` bytes are cached. */
+static void chill_to(int64_t limit) {
+    for (int bin = BINS - 1; bin >= 0 && cached > limit; bin--)
+        while (bins[bin] && cached > limit) chill(bins[bin]);
+}
+
+static chunk *take_cold(size_t size) {
+    chunk *best = NULL;
+    size_t best_size = 0;
+    for (chunk *c = cold; c; c = c->next) {
+        size_t with_below = c->size + (c->below && c->below->state == WARM ? c->below->size : 0);
+        if (with_below >= size && (!best || with_below < best_size)) best = c, best_size = with_below;
+    }
+    if (!best) return NULL;
+    unlink_chunk(best);
+    if (best->below && best->below->state == WARM) {
+        chunk *below = best->below;
+        unlink_chunk(below);
+        join(below, best);
+        best = below;
+    }
+    cut(best, size, COLD);
+    return best;
+}
+
+static void *map(size_t bytes) {
+    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return start == MAP_FAILED ? NULL : start;
+}
+
+/* A segment for a chunk of `size`: as large as all before it, so that there are few; else just large enough. */
+static int grow(size_t size) {
+    size_t least = (size + 2 * HEADER + PAGE - 1) & ~(size_t)(PAGE - 1), bytes = SEGMENT;
+    if (segment_count == SEGMENTS) return 0;
+    for (int i = 0; i < segment_count; i++) bytes += segments[i].size;
+    if (bytes < least) bytes = least;
+    chunk *c = map(bytes);
+    if (!c && !(c = map(bytes = least))) return 0;
+    segments[segment_count].start = (char *)c;
+    segments[segment_count++].size = bytes;
+    c->size = bytes - HEADER;
+    c->below = NULL;
+    *above(c) = (chunk){.below = c, .state = USED};
+    FORBID((char *)c + HEADER, c->size - HEADER);
+    put(c, COLD);
+    return 1;
+}
+
+static chunk *take(size_t size) {
+    chunk *c = take_warm(size);
+    if (c) return c;
+    chill_to(most);
+    if ((c = take_cold(size))) return c;
+    if (!grow(size)) {
+        chill_to(0);
+        if ((c = take_cold(size)) || !grow(size)) return c;
+    }
+    return take_cold(size);
+}
+
+static void count(int kind, int64_t bytes) {
+    const int which[2] = {kind, TL_KINDS};
+    for (int i = 0; i < 2; i++) {
+        live[which[i]] += bytes;
+        if (live[which[i]] > peak[which[i]]) peak[which[i]] = live[which[i]];
+    }
+    if (live[TL_KINDS] > most) most = live[TL_KINDS];
 }
 
 /* Whether this allocation is the one that a test wants to fail. */
@@ -83,42 +209,77 @@ static int blows(void) {
     return 1;
 }
 
-void *tl_malloc(size_t bytes) {
+static void *allocate(size_t bytes, int kind) {
     if (bytes > (size_t)1 << 46) return NULL;
-    int size_class = class_of(bytes);
-    header *block = NULL;
+    size_t size = (bytes + HEADER + 63) & ~(size_t)63;
+    if (size < LEAST) size = LEAST;
+    chunk *c = NULL;
     pthread_mutex_lock(&lock);
-    if (__builtin_expect(fuse != 0, 0) && blows()) {
-        pthread_mutex_unlock(&lock);
-        return NULL;
-    }
-    for (int c = size_class; c <= size_class + LOOK_AHEAD && !block; c++) {
-        if ((block = waiting[c])) {
-            waiting[c] = block->next;
-            cached -= (int64_t)class_bytes(c);
-        }
-    }
-    if (!block) block = fresh(size_class);
-    if (block) {
-        block->asked = bytes;
-        open_to(block, bytes);
-        live += (int64_t)bytes;
-        if (live > peak) peak = live;
+    if (__builtin_expect(fuse == 0, 1) || !blows()) c = take(size);
+    if (c) {
+        c->state = USED;
+        c->mark = MARK;
+        c->asked = bytes;
+        c->kind = kind;
+        count(kind, (int64_t)bytes);
     }
     pthread_mutex_unlock(&lock);
-    return block ? (char *)block + ALIGN : NULL;
+    if (!c) return NULL;
+    ALLOW((char *)c + HEADER, bytes);
+    return (char *)c + HEADER;
 }
+
+void *tl_malloc(size_t bytes) { return allocate(bytes, TL_KIND_WORKSPACE); }
+void *tl_malloc_array(size_t bytes) { return allocate(bytes, scope); }
 
 void tl_free(void *pointer) {
     if (!pointer) return;
-    header *block = (header *)((char *)pointer - ALIGN);
+    chunk *c = (chunk *)((char *)pointer - HEADER);
     pthread_mutex_lock(&lock);
-    live -= (int64_t)block->asked;
-    open_to(block, 0);
-    block->next = waiting[block->size_class];
-    waiting[block->size_class] = block;
-    cached += (int64_t)class_bytes(block->size_class);
+    count(c->kind, -(int64_t)c->asked);
+    c->mark = 0;
+    FORBID(pointer, c->size - HEADER);
+    if (c->below && c->below->state == WARM) {
+        chunk *below = c->below;
+        unlink_chunk(below);
+        join(below, c);
+        c = below;
+    }
+    if (above(c)->state == WARM) {
+        unlink_chunk(above(c));
+        join(c, above(c));
+    }
+    put(c, WARM);
     pthread_mutex_unlock(&lock);
+}
+
+int tl_set_scope(int kind) {
+    int before = scope;
+    scope = kind;
+    return before;
+}
+
+/* The chunk in use that hands out `pointer`, NULL for memory of others. */
+static chunk *owned(const void *pointer) {
+    const char *p = pointer;
+    for (int i = 0; i < segment_count; i++) {
+        if (p < segments[i].start + HEADER || p >= segments[i].start + segments[i].size || (uintptr_t)p % 64) continue;
+        chunk *c = (chunk *)(p - HEADER);
+        return c->state == USED && c->mark == MARK ? c : NULL;
+    }
+    return NULL;
+}
+
+int tl_retag(const void *pointer, int from, int kind) {
+    pthread_mutex_lock(&lock);
+    chunk *c = owned(pointer);
+    int changes = c && c->kind != kind && (from < 0 || c->kind == from);
+    if (changes) {
+        count(c->kind, -(int64_t)c->asked);
+        count(c->kind = kind, (int64_t)c->asked);
+    }
+    pthread_mutex_unlock(&lock);
+    return changes;
 }
 
 static int64_t read_counter(const int64_t *counter) {
@@ -137,19 +298,21 @@ void tl_fail_after(int64_t successes, int forever) {
 }
 
 int64_t tl_failed(void) { return read_counter(&failed); }
-int64_t tl_live_bytes(void) { return read_counter(&live); }
-int64_t tl_peak_bytes(void) { return read_counter(&peak); }
+int64_t tl_live_bytes(void) { return read_counter(&live[TL_KINDS]); }
+int64_t tl_peak_bytes(void) { return read_counter(&peak[TL_KINDS]); }
+int64_t tl_live_kind(int kind) { return read_counter(&live[kind]); }
+int64_t tl_peak_kind(int kind) { return read_counter(&peak[kind]); }
 int64_t tl_cached_bytes(void) { return read_counter(&cached); }
 
 void tl_reset_peak(void) {
     pthread_mutex_lock(&lock);
-    peak = live;
+    for (int kind = 0; kind <= TL_KINDS; kind++) peak[kind] = live[kind];
     pthread_mutex_unlock(&lock);
 }
 
 void tl_trim(void) {
     pthread_mutex_lock(&lock);
-    release_waiting();
+    chill_to(0);
     pthread_mutex_unlock(&lock);
 }
 

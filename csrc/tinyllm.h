@@ -14,11 +14,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Memory (memory.c): 64-byte aligned, never zeroed, thread safe; freed blocks are kept warm for the next request. */
+/* Memory (memory.c): 64-byte aligned, never zeroed, thread safe; freed memory is kept warm for the next request. */
+enum tl_kind {
+    TL_KIND_WORKSPACE, TL_KIND_ACTIVATION, TL_KIND_PARAMETER, TL_KIND_GRADIENT, TL_KIND_OPTIMIZER,
+    TL_KIND_COMMUNICATION, TL_KINDS
+};
 void *tl_malloc(size_t bytes);
 void tl_free(void *block);
+/* For arrays: counted as the kind that this thread's tl_set_scope was last given (it returns the one before). */
+void *tl_malloc_array(size_t bytes);
+int tl_set_scope(int kind);
+/* Count a block as another kind, if it is of the kind `from` or that is -1. Gives 1 if it changes; 0 also for memory
+ * that is not from here. */
+int tl_retag(const void *block, int from, int kind);
+/* Of all kinds together, and of one. */
 int64_t tl_live_bytes(void);
 int64_t tl_peak_bytes(void);
+int64_t tl_live_kind(int kind);
+int64_t tl_peak_kind(int kind);
 int64_t tl_cached_bytes(void);
 void tl_reset_peak(void);
 void tl_trim(void);

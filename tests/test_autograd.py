@@ -423,6 +423,28 @@ def test_profile_peak_sees_large_arrays():
     assert p.peak >= 4 << 20
 
 
+def test_profile_tells_the_kinds_of_bytes():
+    if not tinyllm.backend.compiled():
+        pytest.skip("the counters belong to the compiled allocator")
+    n = 100 * 100 * 8
+    with tinyllm.backend.use("cpu"), tinyllm.profile() as outside:
+        w = tinyllm.nn.Parameter(tinyllm.ones(100, 100, dtype=tinyllm.float64))
+        optimizer = tinyllm.optim.Adam([w])
+        with tinyllm.profile() as p:
+            h = (w * 2.0).exp()
+            assert p.bytes == {}
+            with tinyllm.profile():
+                pass
+            h.sum().backward()
+            assert tinyllm.backend.memory.live_by_kind()["activation"] >= n  # exp's output, which h holds
+            del h
+            optimizer.step()
+    assert p.live["gradient"] == p.live["parameter"] == n and p.live["optimizer"] == 2 * n and p.peak >= 3 * n
+    assert p.bytes["activation"] == n and p.live["activation"] == p.live["workspace"] == 0
+    assert p.bytes["workspace"] >= 2 * n and outside.bytes["workspace"] >= p.bytes["workspace"]
+    assert outside.peak >= p.peak and set(p.bytes) == set(tinyllm.backend.memory.KINDS)
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_random_graphs_equal_forward_differences(data):

@@ -218,6 +218,141 @@ def test_workspace_is_returned():
     assert memory.peak_bytes() > before
 
 
+def test_bytes_are_counted_by_kind():
+    before = memory.live_by_kind()
+    memory.reset_peak()
+
+    def grown(counts=memory.live_by_kind):
+        return {name: n - before[name] for name, n in counts().items() if n != before[name]}
+
+    x = memory.empty((100, 1000), np.float32)
+    with memory.kind("optimizer"):
+        y = memory.empty((100, 1000), np.float64)
+        with memory.kind("communication"):
+            z = memory.empty((100, 100), np.float64)
+        backend.matmul(y, y.T, out=z)
+    assert grown() == {"workspace": 400_000, "optimizer": 800_000, "communication": 80_000}
+    assert memory.retag(x[3:, 1:], "activation", of="workspace").base is x
+    memory.retag(y, "activation", of="workspace")  # is none
+    assert grown() == {"activation": 400_000, "optimizer": 800_000, "communication": 80_000}
+    memory.retag(x, "gradient")
+    del x, y, z
+    assert not grown()
+    most = grown(memory.peak_by_kind)
+    assert most.pop("workspace") >= 400_000  # the product's scratch too
+    assert most == {"activation": 400_000, "gradient": 400_000, "optimizer": 800_000, "communication": 80_000}
+
+
+def test_memory_of_others_is_not_counted():
+    before = memory.live_by_kind()
+    theirs = np.frombuffer(memory.ffi.buffer(memory.ffi.new("char[]", 1 << 20)), np.float32)
+    for x in (theirs, np.zeros((500, 500)), np.broadcast_to(np.float32(0), (500, 500)), np.zeros(3)):
+        memory.retag(x, "gradient")
+    assert memory.live_by_kind() == before
+
+
+def test_freed_neighbours_become_one():
+    blocks = [memory.empty((1 << 20,), np.uint8) for _ in range(3)]
+    first, *_ = addresses = [x.ctypes.data for x in blocks]
+    assert addresses == sorted(addresses)
+    cached = memory.cached_bytes()
+    del blocks[1], blocks[0], blocks[0]
+    assert memory.cached_bytes() > cached + 3 * (1 << 20)
+    whole = memory.empty((3 << 20,), np.uint8)
+    assert whole.ctypes.data <= first and memory.cached_bytes() <= cached + 1024
+
+
+@given(st.lists(st.tuples(st.integers(1, 3_000_000), st.integers(0, 11)), max_size=60))
+@settings(max_examples=30, deadline=None)
+def test_any_order_of_taking_and_giving_back(moves):
+    """Every block keeps what was written to it, and nothing is lost or counted twice."""
+    before, ffi, lib = memory.live_bytes(), memory.ffi, memory.lib
+    held = {}
+    for number, (size, place) in enumerate(moves):
+        if place in held:
+            pointer, size, byte = held.pop(place)
+            buffer = ffi.buffer(pointer, size)
+            assert buffer[0] == buffer[size // 2] == buffer[size - 1] == byte
+            lib.tl_free(pointer)
+        else:
+            pointer = ffi.cast("char *", lib.tl_malloc(size))
+            byte = bytes([number % 251])
+            ffi.memmove(pointer, byte * size, size)
+            held[place] = pointer, size, byte
+        assert memory.live_bytes() - before == sum(size for _, size, _ in held.values())
+    for pointer, *_ in held.values():
+        lib.tl_free(pointer)
+    assert memory.live_bytes() == before
+
+
+RESIDENT = """
+    import numpy as np
+    from tinyllm.backend import memory
+
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+"""
+
+
+def fresh_memory(lines):
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("the system does not say how much memory is resident")
+    done = python(textwrap.dedent(RESIDENT) + textwrap.dedent(lines))
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_waits_is_bounded():
+    """Batches of ever new shapes, kept and dropped in turns: what a process holds stays near what it needs."""
+    fresh_memory("""
+        rng, start = np.random.default_rng(0), resident()
+        for _ in range(300):
+            held = []
+            while memory.live_bytes() < 150 << 20:
+                held.append(memory.empty((int(rng.integers(1, 8 << 20)),), np.uint8))
+                held[-1].fill(1)
+                if rng.random() < 0.4:
+                    del held[int(rng.integers(len(held)))]
+            assert memory.live_bytes() + memory.cached_bytes() < 250 << 20, memory.cached_bytes() >> 20
+            assert resident() - start < 260 << 20
+    """)
+
+
+def test_trim_gives_pages_back():
+    fresh_memory("""
+        x, kept = [memory.empty((64 << 20,), np.uint8) for _ in range(2)]
+        x.fill(1), kept.fill(7)
+        del x
+        held = resident()
+        memory.trim()
+        assert memory.cached_bytes() == 0 and held - resident() > 60 << 20
+        again = memory.empty((64 << 20,), np.uint8)
+        again.fill(2)
+        assert (kept == 7).all() and resident() < held + (8 << 20)
+    """)
+
+
+def test_threads_take_and_give_back_at_once():
+    before = memory.live_bytes()
+
+    def work(seed):
+        rng, held = np.random.default_rng(seed), []
+        with memory.kind("communication"):
+            for _ in range(400):
+                if held and rng.random() < 0.5:
+                    x, byte = held.pop(int(rng.integers(len(held))))
+                    assert x[0] == x[-1] == byte
+                else:
+                    x = memory.empty((int(rng.integers(memory.SMALL, 200_000)),), np.uint8)
+                    x[:] = byte = int(rng.integers(256))
+                    held.append((x, byte))
+        return sum(x.nbytes for x, _ in held)
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(n > 0 for n in pool.map(work, range(8)))
+    assert memory.live_bytes() == before and memory.live_by_kind()["communication"] == 0
+
+
 def test_allocations_fail_where_a_test_asks():
     a = np.ones((200, 2000), np.float32)
     before = memory.live_bytes()

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .backend import memory
 from .recording import enable_grad, is_grad_enabled, no_grad, profile, recorder, set_grad_enabled
 from .tape import Node, Variable, apply
 
@@ -207,7 +208,7 @@ def _is_fresh(g: np.ndarray, lent: set[int], results: Sequence[np.ndarray | None
 
 def _accumulate(leaf: Variable, grad: _Sum) -> None:
     if leaf.grad is None:
-        leaf.grad = Variable.tensor_class(grad.take())
+        leaf.grad = Variable.tensor_class(memory.retag(grad.take(), "gradient"))
     else:
         backend.add_(leaf.grad.array, grad.array)
     for hook in list((leaf.accumulate_hooks or {}).values()):

@@ -99,25 +99,38 @@ class set_grad_enabled(_Mode):
 
 
 class profile:
-    """Count the work of a block: ``with tinyllm.profile() as p`` gives p.flops, p.saved_bytes and p.peak (bytes above
-    the start).
+    """Count the work of a block: ``with tinyllm.profile() as p``.
+
+    p.flops: floating-point operations; p.saved_bytes: what forward kept for backward, each array once. Of the process's
+    memory, once the block has ended: p.peak, the most bytes above the start; p.bytes[kind], the most of each kind, and
+    p.live[kind], what there is at the end, for the kinds parameter, gradient, optimizer, activation, workspace and
+    communication (arrays below 16 KiB are NumPy's and not counted).
     """
 
     def __init__(self) -> None:
         self.flops = self.saved_bytes = self.peak = 0
+        self.bytes: dict[str, int] = {}
+        self.live: dict[str, int] = {}
         self._seen: dict[int, weakref.ref] = {}  # arrays counted as saved; views count as what they are views of
 
     def __enter__(self) -> profile:
         self._outer, recorder.profile = recorder.profile, self
-        self._start, self._before = memory.live_bytes(), memory.peak_bytes()
+        if self._outer is not None:
+            self._outer._measure()
+        self._start = memory.live_bytes()
         memory.reset_peak()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.peak = max(memory.peak_bytes() - self._start, self.peak)
+        self._measure()
+        self.live = memory.live_by_kind()
         recorder.profile = self._outer
-        if self._outer is not None:  # the outer block's peak lasts from its start
-            self._outer.peak = max(self._outer.peak, max(self._before, self._start + self.peak) - self._outer._start)
+        if self._outer is not None:
+            self._outer._measure()  # an outer block's peaks last from its own start
+
+    def _measure(self) -> None:
+        self.peak = max(self.peak, memory.peak_bytes() - self._start)
+        self.bytes = {kind: max(self.bytes.get(kind, 0), now) for kind, now in memory.peak_by_kind().items()}
 
     def count(self, node: Node, arrays: Sequence[np.ndarray | None]) -> None:
         """Add one run of forward (with `arrays`) to the counts."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .backend import memory
 from .op import Op
 from .recording import recorder
 
@@ -104,13 +105,15 @@ class Node:
 
     def _keep(self, a: np.ndarray, v: Variable | None) -> Saved:
         if v is None:
-            return a, None, 0
+            return memory.retag(a, "activation", of="workspace"), None, 0
         kept: Any = a
         if v.node is None:
             kept = v if v.requires_grad else a
         elif a.nbytes >= REMAKE_FROM and v.node._can_remake() and v.version[0] == 0:
             kept = v.node
             kept._readers += 1
+        if kept is a:
+            memory.retag(a, "activation", of="workspace")
         return kept, v.version, v.version[0]
 
     def _can_remake(self) -> bool:

@@ -4,11 +4,16 @@ Fresh pages cost about ten times what reused ones do, so results of kernels come
 back. Small arrays come from NumPy, which is quicker for them and keeps a cache of its own; the counters see only what
 passes through the allocator, workspace of kernels included. Where no kernel is built, all memory is NumPy's and the
 counters stay at zero.
+
+Bytes are counted by kind. An array is of the kind of the scope that it is made in (`with kind("optimizer")`), workspace
+by default, and `retag` moves it: the tape does that to what it saves (activation) and to what becomes a `.grad`
+(gradient). A view counts as what it is a view of. Scratch of kernels is workspace.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +22,10 @@ try:
 except ImportError:
     lib = None
 else:
-    _allocate = ffi.new_allocator(lib.tl_malloc, lib.tl_free, should_clear_after_alloc=False)
+    _allocate = ffi.new_allocator(lib.tl_malloc_array, lib.tl_free, should_clear_after_alloc=False)
     _BYTES = ffi.typeof("char[]")
+
+KINDS = ("workspace", "activation", "parameter", "gradient", "optimizer", "communication")  # as tl_kind numbers them
 
 SMALL = 16384  # bytes; below it the three Python objects of a block cost more than its pages
 MOST = 1 << 46  # bytes; what a 64-bit process can address, and far from where sizes overflow
@@ -42,6 +49,44 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     except MemoryError:
         pass
     raise MemoryError(f"no memory for an array of shape {shape} and dtype {dtype}, {nbytes:,} bytes")
+
+
+class kind:
+    """Within ``with kind("optimizer")`` arrays that this thread makes count as that kind."""
+
+    def __init__(self, name: str):
+        self._number = KINDS.index(name)
+        self._before: list[int] = []
+
+    def __enter__(self) -> None:
+        if lib:
+            self._before.append(lib.tl_set_scope(self._number))
+
+    def __exit__(self, *exc: object) -> None:
+        if lib:
+            lib.tl_set_scope(self._before.pop())
+
+
+def retag(x: np.ndarray, name: str, of: str | None = None) -> np.ndarray:
+    """Count x, or what it is a view of, as another kind, if it is of the kind `of` or that is None; returns x. Arrays
+    that NumPy made count nowhere.
+    """
+    whole: Any = x
+    while isinstance(whole.base, np.ndarray):
+        whole = whole.base
+    if lib and whole.nbytes >= SMALL and whole.base is not None and whole.flags.c_contiguous:
+        lib.tl_retag(ffi.from_buffer(whole), -1 if of is None else KINDS.index(of), KINDS.index(name))
+    return x
+
+
+def live_by_kind() -> dict[str, int]:
+    """Bytes in use now, by kind."""
+    return {name: lib.tl_live_kind(i) if lib else 0 for i, name in enumerate(KINDS)}
+
+
+def peak_by_kind() -> dict[str, int]:
+    """The most bytes in use at once since the last `reset_peak`, of each kind: not all at one moment."""
+    return {name: lib.tl_peak_kind(i) if lib else 0 for i, name in enumerate(KINDS)}
 
 
 def live_bytes() -> int:

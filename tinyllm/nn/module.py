@@ -307,9 +307,11 @@ class Module:
                 t.array = backend.copy(t.array, dtype)
 
         for p in self.parameters():
-            convert(p)
+            with backend.memory.kind("parameter"):
+                convert(p)
             if p.grad is not None:
-                convert(p.grad)
+                with backend.memory.kind("gradient"):
+                    convert(p.grad)
         for b in self.buffers():
             convert(b)
         return self

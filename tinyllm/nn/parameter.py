@@ -37,7 +37,7 @@ class Parameter(Tensor):
             raise RuntimeError(
                 f"only floating point parameters can require gradients, got {array.dtype}; pass requires_grad=False"
             )
-        super().__init__(array, requires_grad)
+        super().__init__(backend.memory.retag(array, "parameter"), requires_grad)
         self.name, self.rule = "", None
 
     @classmethod
@@ -55,7 +55,7 @@ class Parameter(Tensor):
     def materialize(self) -> Parameter:
         """Give a deferred parameter the numbers that its rule describes; a no-op for one that has them."""
         if self.deferred and self.rule is not None:
-            self.array = self.rule.make(dtype=self.array.dtype)
+            self.array = backend.memory.retag(self.rule.make(dtype=self.array.dtype), "parameter")
         return self
 
     def assign(self, values: Tensor) -> None:
@@ -64,7 +64,7 @@ class Parameter(Tensor):
         """
         assert values.array.shape == self.array.shape
         if self.deferred:
-            self.array = backend.copy(values.array, self.array.dtype)
+            self.array = backend.memory.retag(backend.copy(values.array, self.array.dtype), "parameter")
         else:
             with no_grad():
                 self[...] = values

@@ -171,7 +171,8 @@ class Optimizer:
             raise CheckpointError(
                 f"optimizer state {key!r} of {i!r}: file has {array.shape}, parameter wants {p.shape}"
             )
-        return Tensor(backend.copy(array, p.dtype))
+        with backend.memory.kind("optimizer"):
+            return Tensor(backend.copy(array, p.dtype))
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -183,7 +184,8 @@ class Optimizer:
 
 def zeros_like(p: Tensor) -> Tensor:
     """A state tensor of zeros for `p`."""
-    return Tensor(backend.full(p.shape, 0, p.dtype))
+    with backend.memory.kind("optimizer"):
+        return Tensor(backend.full(p.shape, 0, p.dtype))
 
 
 def weight_decay_groups(named_parameters: Iterable[tuple[str, Tensor]], weight_decay: float) -> list[Group]:
