@@ -65,12 +65,15 @@ INLINE T x_floor_divide(T a, T b) {
         else binary_loop_##name(a, sa, b, sb, out, n);                                                       \
     }
 TL_BINARY(TL_DEFINE)
+TL_DEFINE(CUBE, x * y * y)
 #undef TL_DEFINE
 
-/* x^2 is what pow is mostly asked for. */
-static void binary_square_or_pow(const T *a, int64_t sa, const T *b, int64_t sb, T *out, int64_t n) {
+/* Squares and cubes are what pow is mostly asked for. */
+static void binary_power(const T *a, int64_t sa, const T *b, int64_t sb, T *out, int64_t n) {
     if (sb == 0 && *b == 2)
         binary_MUL(a, sa, a, sa, out, n);
+    else if (sb == 0 && *b == 3)
+        binary_CUBE(a, sa, a, sa, out, n);
     else
         binary_POW(a, sa, b, sb, out, n);
 }
@@ -95,7 +98,7 @@ static binary_row binary_row_of(int op) {
 #define TL_ENTRY(name, expression) [TL_BINARY_##name] = binary_##name,
     static const binary_row table[] = {TL_BINARY(TL_ENTRY)};
 #undef TL_ENTRY
-    return op == TL_BINARY_POW ? binary_square_or_pow : table[op];
+    return op == TL_BINARY_POW ? binary_power : table[op];
 }
 
 static void FN(binary)(int op, int ndim, const int64_t *dims, const T *a, const T *b, T *out) {

@@ -112,6 +112,13 @@ static void FN(gather)(const T *x, const int64_t *index, T *y, int64_t outer, in
 static void gather_grad_range(void *context, int64_t begin, int64_t end) {
     gather_job *job = context;
     int64_t size = job->count * job->inner, slab = job->n * job->inner;
+    if (job->count == 1) { /* nothing is added up, as in the loss of one class a row */
+        memset(job->y + begin * slab, 0, (size_t)((end - begin) * slab) * sizeof(T));
+        for (int64_t o = begin; o < end; o++)
+            for (int64_t i = 0; i < job->inner; i++)
+                job->y[o * slab + job->index[o * job->inner + i] * job->inner + i] += job->x[o * job->inner + i];
+        return;
+    }
     double *total = tl_malloc((size_t)slab * sizeof(double));
     if (!total) {
         job->failed = 1;

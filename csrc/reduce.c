@@ -115,26 +115,30 @@ INLINE T reduce_finish(const reduce_job *job, double total) {
     return (T)(job->op == TL_REDUCE_MEAN ? total / (double)job->count : total);
 }
 
+/* The sum of a chunk, or the result where it is the only one. */
+INLINE void reduce_deliver(const reduce_job *job, int64_t o, int64_t chunk, int64_t i, double total) {
+    if (job->partial) job->partial[(o * job->chunks + chunk) * job->inner + i] = total;
+    else job->y[o * job->inner + i] = reduce_finish(job, total);
+}
+
 /* An item is a chunk of rows of one tile of columns of one outer index. */
 static void reduce_range(void *context, int64_t begin, int64_t end) {
     const reduce_job *job = context;
     for (int64_t item = begin; item < end; item++) {
-        int64_t tile = item % job->tiles, chunk = item / job->tiles % job->chunks, o = item / job->tiles / job->chunks;
+        int64_t tile = 0, chunk = 0, o = item;
+        if (job->tiles > 1) tile = o % job->tiles, o /= job->tiles; /* a division costs as much as a short row */
+        if (job->chunks > 1) chunk = o % job->chunks, o /= job->chunks;
         int64_t first = chunk * job->chunk, column = tile * REDUCE_COLUMNS;
         int64_t rows = job->count - first < job->chunk ? job->count - first : job->chunk;
         int64_t width = job->inner - column < REDUCE_COLUMNS ? job->inner - column : REDUCE_COLUMNS;
         const T *x = job->x + (o * job->count + first) * job->inner + column;
-        double total[REDUCE_COLUMNS] = {0};
-        if (job->inner == 1)
-            total[0] = reduce_any_run(job->op, x, rows);
-        else
-            reduce_any_tile(job->op, x, rows, job->inner, width, total);
-        for (int64_t j = 0; j < width; j++) {
-            if (job->partial)
-                job->partial[(o * job->chunks + chunk) * job->inner + column + j] = total[j];
-            else
-                job->y[o * job->inner + column + j] = reduce_finish(job, total[j]);
+        if (job->inner == 1) {
+            reduce_deliver(job, o, chunk, 0, reduce_any_run(job->op, x, rows));
+            continue;
         }
+        double total[REDUCE_COLUMNS] = {0};
+        reduce_any_tile(job->op, x, rows, job->inner, width, total);
+        for (int64_t j = 0; j < width; j++) reduce_deliver(job, o, chunk, column + j, total[j]);
     }
 }
 
