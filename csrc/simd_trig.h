@@ -1,6 +1,6 @@
 /* Circular functions and their inverses, and powers, on vectors.
  *
- * For float as in simd_math.h. Largest errors in ulp: sin and cos 1.6, tan 3.5 (beyond 10^6 libm's, lane by lane),
+ * For float as in simd_math.h. Largest errors in ulp: sin and cos 1.7, tan 4 (beyond 10^6 libm's, lane by lane),
  * asin 2.5, acos 1.5, atan 2, pow 0.8. For double: libm lane by lane.
  */
 
