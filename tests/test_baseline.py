@@ -16,7 +16,7 @@ if not backend.compiled():
 from tinyllm.backend import baseline
 
 BLOCK = 96
-PANEL = {"generic": 8, "avx2": 16, "avx512": 32}  # queries a time, float32: two vectors
+PANEL = {"generic": 8, "neon": 8, "avx2": 16, "avx512": 32}  # queries a time, float32: two vectors
 SCALE = 0.3
 
 
