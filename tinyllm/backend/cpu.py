@@ -11,7 +11,21 @@ from typing import Any
 import numpy as np
 
 from tinyllm.backend import cpu_fused, reference
-from tinyllm.backend._call import NULL, Array, check, dense, ffi, int64s, kernels, lib, ptr, strides, writable
+from tinyllm.backend._call import (
+    _ARRAY,
+    NULL,
+    Array,
+    _from_buffer,
+    check,
+    dense,
+    ffi,
+    int64s,
+    kernels,
+    lib,
+    ptr,
+    strides,
+    writable,
+)
 from tinyllm.backend.cpu_fused import *  # noqa: F403
 from tinyllm.backend.memory import empty
 from tinyllm.backend.reference import GRAD_NEEDS, sort
@@ -60,7 +74,7 @@ _gated, _gated_grad = kernels("gated"), kernels("gated_grad")
 _reduce, _arg_reduce, _cumsum = kernels("reduce"), kernels("arg_reduce"), kernels("cumsum")
 _take, _take_grad = kernels("take"), kernels("take_grad")
 _gather, _gather_grad = kernels("gather"), kernels("gather_grad")
-_matmul = kernels("matmul")
+_MATMUL = {dtype: (function, _ARRAY[dtype], dtype.itemsize) for dtype, function in kernels("matmul").items()}
 _EPILOGUE = ffi.typeof("tl_epilogue *")
 
 
@@ -336,31 +350,44 @@ def matmul(
     grad_of: Array | None = None,
     value: Array | None = None,
 ) -> Array:
-    """alpha (a @ b) + beta add + bias and what follows it. Any strides: packing reads them."""
-    if a.dtype not in _matmul:
+    """alpha (a @ b) + beta add + bias and what follows it. Any strides: packing reads them.
+
+    For small matrices this function takes as long as the product itself: what two plain matrices don't need is skipped.
+    """
+    known = _MATMUL.get(a.dtype)
+    if known is None:
         return reference.matmul(
             a, b, bias, out, alpha=alpha, beta=beta, add=add, act=act, pre=pre, grad_of=grad_of, value=value
         )
-    m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-    batch = a.shape[:-2] if a.shape[:-2] == b.shape[:-2] else _broadcast(a.shape[:-2], b.shape[:-2])
-    result = empty((*batch, m, n), a.dtype) if out is None else writable(out)
-    if result.strides[-1] != result.itemsize and n > 1:
+    function, kind, size = known
+    if a.ndim == 2 and b.ndim == 2:
+        (m, k), n = a.shape, b.shape[1]
+        shape: tuple[int, ...] = (m, n)
+    else:
+        m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+        shape = (*_broadcast(a.shape[:-2], b.shape[:-2]), m, n)
+    result = empty(shape, a.dtype) if out is None else writable(out)
+    row_c, column_c = result.strides[-2:]
+    if column_c != size and n > 1:
         result = copy(result)
-    epilogue, held = NULL, None
+        row_c = n * size
+    epilogue, held, dims = NULL, None, NULL
     if act is not None or beta != 0.0 or alpha != 1.0:
         assert beta == 0.0 or add is not None or out is not None
         epilogue, held = _epilogue(result, alpha, beta, None if add is out else add, act, pre, grad_of, value)
-    ndim, dims = len(batch), NULL
-    if ndim:
-        over_a, over_b, over_c = _spread(a, ndim + 2), _spread(b, ndim + 2), _spread(result, ndim + 2)
-        dims = int64s([*batch, *over_a[:-2], *over_b[:-2], *over_c[:-2]])
-    size, step_a, step_b = a.itemsize, a.strides, b.strides
-    bias = bias if bias is None else dense(bias)
-    status = _matmul[a.dtype](
-        ndim, dims, m, n, k, ptr(a), step_a[-2] // size, step_a[-1] // size, ptr(b), step_b[-2] // size,
-        step_b[-1] // size, ptr(bias), ptr(result), result.strides[-2] // size, epilogue,
+    ndim = len(shape)
+    if ndim > 2:
+        over_a, over_b, over_c = _spread(a, ndim), _spread(b, ndim), _spread(result, ndim)
+        dims = int64s([*shape[:-2], *over_a[:-2], *over_b[:-2], *over_c[:-2]])
+    row_a, column_a = a.strides[-2:]
+    row_b, column_b = b.strides[-2:]
+    status = function(
+        ndim - 2, dims, m, n, k, _matrix(kind, a, column_a == size), row_a // size, column_a // size,
+        _matrix(kind, b, column_b == size), row_b // size, column_b // size, NULL if bias is None else ptr(dense(bias)),
+        _matrix(kind, result, True), row_c // size, epilogue,
     )  # fmt: skip
-    check(status)
+    if status:
+        check(status)
     if held is not None:
         for target, written in ((pre, held[0]), (value, held[1])):
             if target is not None and target is not written:
@@ -369,6 +396,14 @@ def matmul(
         return result
     out[...] = result
     return out
+
+
+def _matrix(kind: Any, x: Array, rows: bool) -> Any:
+    """A pointer to x, which is probably contiguous by rows or else by columns: `ptr` would find out by failing."""
+    try:
+        return _from_buffer(kind, x if rows else x.T)
+    except (ValueError, BufferError):
+        return ptr(x)
 
 
 def _epilogue(
