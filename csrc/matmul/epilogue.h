@@ -74,19 +74,20 @@ static void scale_tile(const gemm_job *g, const T *sums, const T *from, int64_t 
     }
 }
 
-/* One block of K of the tile of c at row i, column n, and what follows the last block. */
-static void tile_and_epilogue(const gemm_job *g, gemm_tile tile, int64_t k, int64_t depth, const T *a, const T *b,
-                              int64_t i, int64_t rows, int64_t n, int64_t cols) {
+/* One block of K of the part of c at row i, column n, and what follows the last block. */
+static void tile_and_epilogue(const gemm_job *g, int64_t k, int64_t depth, const T *a, int64_t a_step, const T *b,
+                              int64_t b_step, int64_t i, int64_t rows, int64_t n, int64_t cols) {
+    gemm_tile tile = tile_for(rows, g->kmajor, cols);
     T *c = g->c + i * g->cm + n;
     int last = k + depth == g->K;
     const T *bias = g->bias && last ? g->bias + n : NULL;
     const T *from = k > 0 ? c : g->add ? g->add + i * g->add_step + n : NULL;
     int64_t from_step = k > 0 ? g->cm : g->add_step;
     if (g->alpha == 1 && (g->beta == 1 || !g->add)) {
-        tile(depth, a, b, from, from_step, c, g->cm, cols, bias);
+        tile(depth, a, a_step, b, b_step, from, from_step, c, g->cm, cols, bias);
     } else {
         T sums[MR * NR];
-        tile(depth, a, b, NULL, 0, sums, NR, cols, NULL);
+        tile(depth, a, a_step, b, b_step, NULL, 0, sums, NR, cols > (int)W ? NR : (int)W, NULL);
         scale_tile(g, sums, from, from_step, k > 0 ? 1 : g->beta, c, rows, cols, bias);
     }
     if (last && g->finish) finish_part(g, i, rows, n, cols);

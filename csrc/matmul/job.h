@@ -13,11 +13,16 @@ enum {
     MR = TL_MR,
     NR = 2 * W,
     KC = TL_DOUBLE ? 256 : 512,
-    MC = 96,           /* rows of A packed at once: KC * MC elements stay in L2 */
-    NC = 4096,         /* columns of B packed at once, */
-    PACKED_B = 1 << 21, /* and elements: 8 MB of L3 */
-    A_STRIDE = KC + 16, /* between the rows of a strip: no power of two, so that they fall into different sets of L1 */
-    SMALL_WORK = 1 << 15, /* multiply-adds below which a thread is not worth its start */
+    MC = 96,               /* rows of A between which a panel of B is read again: KC * MC elements stay in L2 */
+    NC = 4096,             /* columns of B packed at once, */
+    PACKED_B = 1 << 21,    /* and elements: 8 MB of L3 */
+    SMALL_B = 1 << 16,     /* elements that a thread rather packs alone than waits for another, */
+    SMALL_B_ROWS = 256,    /* if it has so many rows to use them for */
+    SMALL_A = 768 * 512,   /* elements of a block of A that are read again for every panel of B: about L2 */
+    A_STRIDE = KC + 16,    /* between the rows of a strip: no power of two, they fall into different sets of L1 */
+    SMALL_WORK = 1 << 17,  /* multiply-adds below which a thread is not worth its start */
+    ROWS_UNIT = 4,         /* rows are dealt out to threads by so many */
+    ALIASING = 4096,       /* bytes: lines that far apart fall into one set of L1 */
 };
 
 /* What becomes of a finished part of c while it is in L1 (epilogue.h). */
@@ -28,6 +33,7 @@ typedef struct {
     const T *a, *b, *bias;
     T *c;
     int64_t am, ak, bk, bn, cm;
+    int kmajor; /* A is read with its rows side by side: it is stored transposed */
     T alpha, beta;
     const T *add; /* NULL where beta is 0 */
     int64_t add_step;

@@ -1,4 +1,7 @@
-/* The register tile: MR x NR sums over one block of K. */
+/* The register tile: up to MR rows and one or two vectors of columns, summed over one block of K.
+ *
+ * Nothing is assumed of where A and B lie: a packed strip or panel and the matrix itself differ in the steps alone.
+ */
 
 #define TL_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
 #if TL_MR == 12
@@ -8,78 +11,82 @@
 #endif
 #define TL_ALL_ROWS(X) TL_ROWS(X) TL_MORE_ROWS(X)
 
-/* c[0..h-1][0..cols-1] = a b (+ from) (+ bias); `from` may be c. */
-typedef void (*gemm_tile)(int64_t k, const T *a, const T *b, const T *from, int64_t from_step, T *c, int64_t cm,
-                          int64_t cols, const T *bias);
+/* c[0..h-1][0..cols-1] = a b (+ from) (+ bias); `from` may be c. a_step is between rows of A whose steps along k are 1, or,
+ * kmajor, between steps along k of rows that are 1 apart; b_step is between steps along k. b has whole vectors. */
+typedef void (*gemm_tile)(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step, const T *from,
+                          int64_t from_step, T *c, int64_t cm, int64_t cols, const T *bias);
 
-/* Inlined with h, row and step known, so every sum is a register. */
-INLINE void tile_body(const int h, const int64_t row, const int64_t step, int64_t k, const T *a, const T *b,
-                      const T *from, int64_t from_step, T *c, int64_t cm, int64_t cols, const T *bias) {
+/* Inlined with the first three known, so every sum is a register. */
+INLINE void tile_body(const int h, const int vectors, const int kmajor, int64_t k, const T *a, int64_t a_step,
+                      const T *b, int64_t b_step, const T *from, int64_t from_step, T *c, int64_t cm, int64_t cols,
+                      const T *bias) {
 #define TL_ZERO(i) V s##i = v_zero(), t##i = v_zero();
     TL_ALL_ROWS(TL_ZERO)
 #undef TL_ZERO
+    /* Rows are addressed from every third one: more pointers than that would not fit the registers. */
+    const T *a0 = a, *a3 = a + 3 * a_step, *a6 = a + 6 * a_step, *a9 = a + 9 * a_step;
 #pragma GCC unroll 4
     for (int64_t p = 0; p < k; p++) {
-        V b0 = v_load(b), b1 = v_load(b + W);
-#define TL_MULTIPLY(i)                   \
-    if (i < h) {                         \
-        V x = v_splat(a[i * row]);       \
-        s##i = v_fma(x, b0, s##i);       \
-        t##i = v_fma(x, b1, t##i);       \
+        V b0 = v_load(b), b1 = vectors == 2 ? v_load(b + W) : v_zero();
+#define TL_MULTIPLY(i)                                                                                 \
+    if (i < h) {                                                                                       \
+        const T *at = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;                                       \
+        V x = v_splat(kmajor ? a0[i] : at[i % 3 * a_step]);                                            \
+        s##i = v_fma(x, b0, s##i);                                                                     \
+        if (vectors == 2) t##i = v_fma(x, b1, t##i);                                                   \
     }
         TL_ALL_ROWS(TL_MULTIPLY)
 #undef TL_MULTIPLY
-        a += step;
-        b += NR;
+        a0 += kmajor ? a_step : 1, a3++, a6++, a9++;
+        b += b_step;
     }
-    if (cols == NR) {
-        V bias0 = v_zero(), bias1 = v_zero();
-        if (bias) bias0 = v_load(bias), bias1 = v_load(bias + W);
-#define TL_WRITE(i)                                                                                   \
-    if (i < h) {                                                                                      \
-        if (from) s##i += v_load(from + i * from_step), t##i += v_load(from + i * from_step + W);     \
-        if (bias) s##i += bias0, t##i += bias1;                                                       \
-        v_store(c + i * cm, s##i);                                                                    \
-        v_store(c + i * cm + W, t##i);                                                                \
+#define TL_WRITE_AS(i, load, store)                                                                    \
+    if (i < h) {                                                                                       \
+        const T *of = from + i * from_step;                                                            \
+        if (from) s##i += load(of, n0);                                                                \
+        if (from && vectors == 2) t##i += load(of + W, n1);                                            \
+        if (bias) s##i += bias0, t##i += bias1;                                                        \
+        store(c + i * cm, s##i, n0);                                                                   \
+        if (vectors == 2) store(c + i * cm + W, t##i, n1);                                             \
     }
+#define TL_LOAD(p, n) v_load(p)
+#define TL_STORE(p, x, n) v_store(p, x)
+#define TL_WRITE(i) TL_WRITE_AS(i, TL_LOAD, TL_STORE)
+#define TL_WRITE_PART(i) TL_WRITE_AS(i, v_load_n, v_store_n)
+    int64_t n0 = vectors == 2 ? (int)W : cols, n1 = cols - n0;
+    V bias0 = v_zero(), bias1 = v_zero();
+    if (bias) bias0 = v_load_n(bias, n0), bias1 = v_load_n(bias + W, n1);
+    if (cols == vectors * (int)W) {
         TL_ALL_ROWS(TL_WRITE)
-#undef TL_WRITE
     } else {
-        int64_t n0 = cols < (int)W ? cols : (int)W, n1 = cols - n0;
-        V bias0 = v_zero(), bias1 = v_zero();
-        if (bias) bias0 = v_load_n(bias, n0), bias1 = v_load_n(bias + W, n1);
-#define TL_WRITE(i)                                                                                              \
-    if (i < h) {                                                                                                 \
-        const T *of = from + i * from_step;                                                                      \
-        if (from) s##i += v_load_n(of, n0), t##i += v_load_n(of + W, n1);                                        \
-        if (bias) s##i += bias0, t##i += bias1;                                                                  \
-        v_store_n(c + i * cm, s##i, n0);                                                                         \
-        v_store_n(c + i * cm + W, t##i, n1);                                                                     \
+        TL_ALL_ROWS(TL_WRITE_PART)
     }
-        TL_ALL_ROWS(TL_WRITE)
 #undef TL_WRITE
-    }
+#undef TL_WRITE_PART
+#undef TL_WRITE_AS
+#undef TL_LOAD
+#undef TL_STORE
 }
 
-/* Strips of rows keep A_STRIDE between rows; strips of a transposed A are k-major with MR rows together. */
-#define TL_TILE(i)                                                                                                   \
-    static __attribute__((noinline)) void tile_rows_##i(int64_t k, const T *a, const T *b, const T *from,            \
-                                                        int64_t from_step, T *c, int64_t cm, int64_t cols,           \
-                                                        const T *bias) {                                             \
-        tile_body(i + 1, A_STRIDE, 1, k, a, b, from, from_step, c, cm, cols, bias);                                  \
-    }                                                                                                                \
-    static __attribute__((noinline)) void tile_kmajor_##i(int64_t k, const T *a, const T *b, const T *from,          \
-                                                          int64_t from_step, T *c, int64_t cm, int64_t cols,         \
-                                                          const T *bias) {                                           \
-        tile_body(i + 1, 1, MR, k, a, b, from, from_step, c, cm, cols, bias);                                        \
+#define TL_TILE(name, h, vectors, kmajor)                                                                            \
+    static __attribute__((noinline)) void name(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step,    \
+                                               const T *from, int64_t from_step, T *c, int64_t cm, int64_t cols,     \
+                                               const T *bias) {                                                      \
+        tile_body(h, vectors, kmajor, k, a, a_step, b, b_step, from, from_step, c, cm, cols, bias);                  \
     }
-TL_ALL_ROWS(TL_TILE)
+#define TL_TILES(i)                          \
+    TL_TILE(tile_rows_##i, i + 1, 2, 0)      \
+    TL_TILE(tile_kmajor_##i, i + 1, 2, 1)    \
+    TL_TILE(narrow_rows_##i, i + 1, 1, 0)    \
+    TL_TILE(narrow_kmajor_##i, i + 1, 1, 1)
+TL_ALL_ROWS(TL_TILES)
+#undef TL_TILES
 #undef TL_TILE
 
-#define TL_ENTRY(i) tile_rows_##i,
-static const gemm_tile tiles_rows[] = {TL_ALL_ROWS(TL_ENTRY)};
+/* Of a number of rows, of A's layout and of one vector or two. */
+static gemm_tile tile_for(int64_t rows, int kmajor, int64_t cols) {
+#define TL_ENTRY(i) {{narrow_rows_##i, tile_rows_##i}, {narrow_kmajor_##i, tile_kmajor_##i}},
+    static const gemm_tile tiles[MR][2][2] = {TL_ALL_ROWS(TL_ENTRY)};
 #undef TL_ENTRY
-#define TL_ENTRY(i) tile_kmajor_##i,
-static const gemm_tile tiles_kmajor[] = {TL_ALL_ROWS(TL_ENTRY)};
-#undef TL_ENTRY
-
+    return tiles[rows - 1][kmajor][cols > (int)W];
+}
