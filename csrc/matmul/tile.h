@@ -11,8 +11,8 @@
 #endif
 #define TL_ALL_ROWS(X) TL_ROWS(X) TL_MORE_ROWS(X)
 
-/* c[0..h-1][0..cols-1] = a b (+ from) (+ bias); `from` may be c. a_step is between rows of A whose steps along k are 1, or,
- * kmajor, between steps along k of rows that are 1 apart; b_step is between steps along k. b has whole vectors. */
+/* c[0..h-1][0..cols-1] = a b (+ from) (+ bias); `from` may be c. a_step is between rows of A whose steps along k are 1,
+ * or, kmajor, between steps along k of rows that are 1 apart; b_step is between steps along k. b has whole vectors. */
 typedef void (*gemm_tile)(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step, const T *from,
                           int64_t from_step, T *c, int64_t cm, int64_t cols, const T *bias);
 
