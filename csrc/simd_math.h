@@ -3,7 +3,7 @@
  * For float: polynomials fitted by reweighted least squares (relative error, 40-digit arithmetic), over the full range:
  * overflow, denormal results, infinities and NaN come out as libm's do. Largest errors in ulp, held by the tests:
  * exp 1.1, expm1 1.7, log 1, log1p 2.5, log2 1.5, tanh 1.5, sinh 1.8, cosh 1.6, sigmoid 2.5, erf 1.5; x normal_cdf(x)
- * 7.5 down to x = -12.8, where the tail becomes denormal.
+ * 7 down to x = -12.8, where the tail becomes denormal.
  * For double: libm lane by lane. float64 is there for checking, it has no speed bar.
  */
 
@@ -56,29 +56,25 @@ INLINE V scale_by_pow2(V y, V n) {
 #endif
 }
 
-INLINE V clamp_exp(V x) { return v_max(v_splat(-104.0f), v_min(v_splat(89.0f), x)); } /* keeps NaN: it comes second */
-
 INLINE V v_exp(V x) {
-    V r, n = reduce_exp(clamp_exp(x), &r);
+    V r, n = reduce_exp(v_max(v_splat(-104.0f), v_min(v_splat(89.0f), x)), &r); /* keeps NaN: it comes second */
     return scale_by_pow2(v_splat(1.0f) + expm1_small(r), n);
 }
 
-/* e^(x + low) for |low| far below 1: what x lost when it was rounded. */
-INLINE V exp_of_sum(V x, V low) {
-    V r, n = reduce_exp(clamp_exp(x), &r);
-    return scale_by_pow2(v_splat(1.0f) + expm1_small(r + low), n);
-}
-
-/* a b - product exactly, where product is a b rounded. */
-INLINE V lost_in_product(V a, V b, V product) {
+/* e^(a b) for |a b| < 120, as if the product were not rounded. */
+INLINE V exp_of_product(V a, V b) {
+    V product = a * b, n = v_round(product * v_splat(1.44269504f));
 #if defined(TL_AVX512) || defined(TL_AVX2) || defined(TL_NEON)
-    return v_fma(a, b, -product);
+    V r = v_fma(a, b, n * v_splat(-0.693359375f)); /* n times the first part of ln2 is exact */
 #else
     /* Without FMA by halves of 12 bits, whose products are exact (Dekker 1971). */
     V high_a = (V)((I)a & i_splat(~0xfff)), high_b = (V)((I)b & i_splat(~0xfff));
     V low_a = a - high_a, low_b = b - high_b;
-    return ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b;
+    V lost = ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b;
+    V r = product - n * v_splat(0.693359375f) + lost;
 #endif
+    r = v_fma(n, v_splat(2.12194440e-4f), r);
+    return scale_by_pow2(v_splat(1.0f) + expm1_small(r), n);
 }
 
 INLINE V v_expm1(V x) {
@@ -184,19 +180,18 @@ INLINE V v_sigmoid(V x) {
 }
 
 /* The standard normal distribution function, and e^(-x^2/2) beside it (its density is that times 1/sqrt(2 pi)). For float
- * through erfc(t) / 2 = s Q(s) e^(-t^2), s = 1 / (1 + t/2), t = |x| / sqrt(2): the far negative tail keeps its digits,
- * the more so as what t^2 loses by rounding is given to the exponential. */
+ * the tail is that exponential, of x^2/2 as if it were not rounded, times Mills' ratio, a quotient of polynomials in |x|
+ * with positive coefficients: the far negative tail keeps its digits. */
 INLINE V v_normal_cdf(V x, V *decay) {
 #if TL_DOUBLE
     *decay = v_exp(v_splat(-0.5) * x * x);
     return v_splat(0.5) * V_MAP(erfc, v_splat(-0.70710678118654752440) * x);
 #else
-    V one = v_splat(1.0f), a = v_min(v_splat(15.0f), v_abs(x)), half = v_splat(-0.5f) * a, square = half * a;
-    *decay = exp_of_sum(square, lost_in_product(half, a, square));
-    V s = one / v_fma(a, v_splat(0.353553391f), one);
-    V q = v_fma(TL_POLY7(s, -0.0295346082f, 0.142288089f, -0.243601158f, 0.139034897f, -0.013313693f, 0.101343781f,
-                         0.121551797f, 0.141187668f), s, v_splat(0.141043201f));
-    V tail = s * q * *decay;
+    V one = v_splat(1.0f), a = v_min(v_splat(15.0f), v_abs(x));
+    *decay = exp_of_product(v_splat(-0.5f) * a, a);
+    V p = TL_POLY4(a, 0.00402067788f, 0.03998762f, 0.18131718f, 0.435700655f, 0.5f);
+    V q = TL_POLY5(a, 0.010078202f, 0.100241482f, 0.464407772f, 1.19452798f, 1.66928625f, 1.0f);
+    V tail = p / q * *decay;
     return v_select(x > v_zero(), one - tail, tail);
 #endif
 }
