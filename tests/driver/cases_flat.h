@@ -228,16 +228,50 @@ CASE(sgd) {
     CALL(sgd)(p, g, buf, n, 0.1, 0.9, 0.2, 0.1, nesterov, first, 0.3);
 }
 
+/* Up to three tensors: their sizes, and arrays of pointers to them. */
+
+static int64_t *OWN(sizes)(run *r, int64_t count) {
+    int64_t *n = reserve(r, (size_t)count * sizeof *n, 0, 0, 0);
+    for (int64_t t = 0; t < count; t++) n[t] = flat(r);
+    seal(r, n);
+    return n;
+}
+
+static const T **OWN(inputs)(run *r, int64_t count, const int64_t *n) {
+    const T **x = reserve(r, (size_t)count * sizeof *x, 0, 0, 0);
+    for (int64_t t = 0; t < count; t++) x[t] = OWN(input)(r, n[t]);
+    seal(r, x);
+    return x;
+}
+
+static T **OWN(inouts)(run *r, int64_t count, const int64_t *n, double low) {
+    T **x = reserve(r, (size_t)count * sizeof *x, 0, 0, 0);
+    for (int64_t t = 0; t < count; t++) x[t] = OWN(inout)(r, n[t], 200, low);
+    seal(r, x);
+    return x;
+}
+
 CASE(adam) {
-    int64_t n = flat(r);
-    const T *g = OWN(input)(r, n);
-    T *p = OWN(inout)(r, n, 200, -2), *m = OWN(inout)(r, n, 200, -2), *v = OWN(inout)(r, n, 200, 0);
+    int64_t count = draw(r, 0, 3), *n = OWN(sizes)(r, count), *step = indices(r, count, 1, 10);
+    const T **g = OWN(inputs)(r, count, n);
+    T **p = OWN(inouts)(r, count, n, -2), **m = OWN(inouts)(r, count, n, -2), **v = OWN(inouts)(r, count, n, 0);
     int decoupled = (int)draw(r, 0, 1);
-    CALL(adam)(p, g, m, v, n, 0.1, 0.9, 0.99, 1e-3, 0.1, decoupled, draw(r, 1, 9), 0.3);
+    CALL(adam)(count, p, g, m, v, n, step, 0.1, 0.9, 0.99, 1e-3, 0.1, decoupled, 0.3);
 }
 
 CASE(sum_squares) {
-    int64_t n = flat(r);
-    const T *x = OWN(input)(r, n);
-    r->status |= CALL(sum_squares)(x, n, reserve(r, sizeof(double), 1, sizeof(double), FLT_EPSILON));
+    int64_t count = draw(r, 0, 3), *n = OWN(sizes)(r, count);
+    const T **x = OWN(inputs)(r, count, n);
+    double *totals = reserve(r, (size_t)count * sizeof *totals, 1, sizeof *totals, FLT_EPSILON);
+    r->status |= CALL(sum_squares)(count, x, n, totals);
+}
+
+/* ---- ladder.c ---- */
+
+/* What it leaves in out are sums over lanes, of which a set has more or fewer. */
+CASE(fma_peak) {
+    int64_t steps = draw(r, 1, 9), n = length(r);
+    T *out = OWN(output)(r, n, 100);
+    double lanes = CALL(fma_peak)(steps, n, out) / (double)(2 * 12 * steps * n);
+    for (int64_t i = 0; i < n; i++) out[i] /= (T)lanes;
 }

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { THREADS = 8, KEPT = 64 };
+enum { THREADS = 8, KEPT = 12 };
 
 /* The bits of a run in the heap: what any thread gets at any time must be what one thread got alone. */
 static uint64_t bits_of(int e, uint64_t seed) {
