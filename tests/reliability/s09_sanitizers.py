@@ -16,7 +16,7 @@ from pathlib import Path
 
 from common import ROOT, SANITIZE, Bar, find_library, python, run_bar
 
-OPTIONS = "halt_on_error=1:detect_stack_use_after_return=1"
+OPTIONS = "halt_on_error=1"
 COPIED = ["csrc", "tests", "tinyllm", "docs", "examples", "benchmarks", "pyproject.toml", "setup.py", "README.md", ".ci"]
 
 
@@ -32,7 +32,7 @@ def drivers(bar: Bar) -> None:
         bar.driver("kernels at guard pages, lengths 0 to 257", program, "sweep", seed)
         bar.driver("kernels at guard pages, drawn shapes", program, "check", bar.scaled(400), seed)
         if bar.has("valgrind", "valgrind"):
-            watched = ["valgrind", "-q", "--error-exitcode=9", "--leak-check=full", *program]
+            watched = ["valgrind", "-q", "--error-exitcode=9", *program]
             sets = [name for name in bar.sets(program) if name != "avx512"]
             bar.driver("kernels under valgrind", watched, "check", bar.scaled(40), seed, *sets, DRIVER_HEAP="1")
 
