@@ -17,13 +17,28 @@ from pathlib import Path
 from common import ROOT, SANITIZE, Bar, find_library, python, run_bar
 
 OPTIONS = "halt_on_error=1"
-COPIED = ["csrc", "tests", "tinyllm", "docs", "examples", "benchmarks", "pyproject.toml", "setup.py", "README.md", ".ci"]
+COPIED = [
+    "csrc",
+    "tests",
+    "tinyllm",
+    "docs",
+    "examples",
+    "benchmarks",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    ".ci",
+]
 
 
 def drivers(bar: Bar) -> None:
     seed = bar.seed
     if bar.has("libasan.so", "sanitized driver") and (program := bar.driver_built("asan", ["-O1", *SANITIZE])):
-        environment = {"DRIVER_HEAP": "1", "ASAN_OPTIONS": OPTIONS + ":detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}
+        environment = {
+            "DRIVER_HEAP": "1",
+            "ASAN_OPTIONS": OPTIONS + ":detect_leaks=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
         bar.driver("kernels, sanitized, drawn shapes", program, "check", bar.scaled(200), seed, **environment)
         if not bar.quick:
             bar.driver("kernels, sanitized, lengths 0 to 257", program, "sweep", seed, **environment)
@@ -46,13 +61,17 @@ def copy_built(bar: Bar) -> Path | None:
     for name in COPIED:
         source = ROOT / name
         ignore = shutil.ignore_patterns("*.so", "__pycache__", "_build", "build")
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name, **({"ignore": ignore} if source.is_dir() else {}))
+        (shutil.copytree if source.is_dir() else shutil.copy)(
+            source, copy / name, **({"ignore": ignore} if source.is_dir() else {})
+        )
     recipe = copy / "tinyllm/backend/_build.py"
     recipe.write_text(recipe.read_text().replace('"-O3"', '"-O1"').replace('"-g0"', '"-g"'))
     flags = " ".join(SANITIZE)
     compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
     env = {**os.environ, "CC": compiler, "CFLAGS": flags, "LDFLAGS": flags}
-    done = subprocess.run(python("setup.py", "-q", "build_ext", "--inplace"), cwd=copy, env=env, text=True, capture_output=True)
+    done = subprocess.run(
+        python("setup.py", "-q", "build_ext", "--inplace"), cwd=copy, env=env, text=True, capture_output=True
+    )
     if done.returncode or not list(copy.glob("tinyllm/backend/_kernels*.so")):
         bar.failed(f"the sanitized build: {done.stderr[-3000:]}")
         return None
