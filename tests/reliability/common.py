@@ -1,4 +1,5 @@
-"""What the scripts of this folder share: a bar with its counts, the driver's builds, and commands that are held to silence.
+"""What the scripts of this folder share: a bar with its counts, the driver's builds, and commands that are held to
+silence.
 
 A bar counts cases. It fails if one of them does, passes if all ran, and is "not run" where a tool is missing: that is
 said and never counted as passed. Not here: what is tested.

@@ -1,7 +1,8 @@
 """S15: no data race, in the pool or in any kernel.
 
 Under ThreadSanitizer eight threads call kernels drawn at random and change the number of threads, each process from a
-pool that has not started. Every result has the bits that one thread got alone. Then the same without the sanitizer, at the speed at which races
+pool that has not started. Every result has the bits that one thread got alone. Then the same without the sanitizer,
+at the speed at which races
 happen.
 """
 
