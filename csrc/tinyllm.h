@@ -78,6 +78,11 @@ typedef struct {
     int64_t blocks, exponentials, rescaled, divisions, words_read, words_written;
 } tl_attention_cost;
 
+/* Rungs of the matrix product (ladder.c). */
+enum tl_rung {
+    TL_RUNG_NAIVE, TL_RUNG_ORDER, TL_RUNG_VECTOR, TL_RUNG_BLOCKED, TL_RUNG_TILE, TL_RUNG_PACKED, TL_RUNG_THREADED
+};
+
 /* One call of attention (attention/): sizes, strides in elements of (batch, head, row) with the last axis contiguous, and
  * what changes the scores. lo and hi (batch or 1, tq) may be NULL, their stride over the batch is 0 where there is one row;
  * mask, T or bytes, may be NULL. dropout = 0 draws nothing. Forward adds to the cost, unless NULL. */
@@ -230,6 +235,9 @@ TL_KERNEL(void, adam, int64_t count, T *const *p, const T *const *g, T *const *m
 TL_KERNEL(int, sum_squares, int64_t count, const T *const *x, const int64_t *n, double *totals);
 
 /* ---- ladder.c: for docs/ladder.md and the benchmarks, not for the engine ---- */
+
+/* c (M, N) = a (M, K) b (K, N), as well as the rung can. */
+TL_KERNEL(int, ladder_matmul, int rung, int64_t M, int64_t N, int64_t K, const T *a, const T *b, T *c);
 
 /* n times `steps` rounds of independent multiply-adds, dealt out to the threads; gives the floating-point operations made.
  * out (n) keeps the compiler from leaving them out. */

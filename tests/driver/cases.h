@@ -78,6 +78,7 @@ static T *OWN(strided)(run *r, int ndim, const int64_t *shape, const int64_t *st
 #include "cases_flat.h"
 #include "cases_rows.h"
 #include "cases_attention.h"
+#include "cases_ladder.h"
 
 #undef CASE
 #undef CALL
