@@ -90,3 +90,75 @@ CASE(attention_grad) {
     T *dmask = additive ? OWN(output)(r, c->batch * c->heads * c->tq * c->tk, terms) : NULL;
     r->status |= CALL(attention_grad)(c, x.dout, x.q, x.k, x.v, x.o, x.lse, x.slopes, dq, dk, dv, dmask);
 }
+
+/* ---- baseline.c ---- */
+
+typedef struct {
+    tl_attention call;
+    const T *q, *k, *v;
+    T *o;
+    double terms;
+} OWN(baseline_arrays);
+
+/* Sizes that fill the tiles, full or causal. */
+static OWN(baseline_arrays) OWN(baseline)(run *r) {
+    OWN(baseline_arrays) x = {0};
+    tl_attention *c = &x.call;
+    c->batch = draw(r, 1, 2), c->heads = c->kv_heads = draw(r, 1, 3);
+    c->d = 16 * draw(r, 1, 3), c->dv = 16 * draw(r, 1, 3);
+    c->tq = c->tk = 32 * draw(r, 1, 4), c->scale = 1 / sqrt((double)c->d);
+    x.terms = 8 * (4 * (double)(c->tk + c->d) + 50);
+    x.q = OWN(heads_of)(r, c->batch, c->tq, c->heads, c->d, c->q_strides);
+    x.k = OWN(heads_of)(r, c->batch, c->tk, c->heads, c->d, c->k_strides);
+    x.v = OWN(heads_of)(r, c->batch, c->tk, c->heads, c->dv, c->v_strides);
+    if (draw(r, 0, 1)) {
+        int64_t *hi = reserve(r, (size_t)c->tq * sizeof *hi, 0, 0, 0);
+        for (int64_t i = 0; i < c->tq; i++) hi[i] = i + 1;
+        seal(r, hi), c->hi = hi;
+    }
+    x.o = OWN(output)(r, c->batch * c->tq * c->heads * c->dv, x.terms);
+    return x;
+}
+
+/* Scores or probabilities: 16 columns of a row are never written, so they are no output to compare. */
+static T *OWN(score_matrix)(run *r, const tl_attention *c) {
+    return reserve(r, (size_t)(c->batch * c->heads * c->tk * (c->tq + 16)) * sizeof(T), 0, 0, 0);
+}
+
+CASE(attention_naive) {
+    OWN(baseline_arrays) x = OWN(baseline)(r);
+    T *s = OWN(score_matrix)(r, &x.call), *p = OWN(score_matrix)(r, &x.call);
+    r->status |= CALL(attention_naive)(&x.call, x.q, x.k, x.v, s, p, x.o);
+}
+
+CASE(attention_naive_grad) {
+    OWN(baseline_arrays) x = OWN(baseline)(r);
+    tl_attention *c = &x.call;
+    T *s = OWN(score_matrix)(r, c), *p = OWN(score_matrix)(r, c);
+    const T *dout = OWN(heads_of)(r, c->batch, c->tq, c->heads, c->dv, c->do_strides);
+    T *dq = OWN(gradient_of)(r, c->batch, c->tq, c->heads, c->d, c->dq_strides, x.terms);
+    T *dk = OWN(gradient_of)(r, c->batch, c->tk, c->heads, c->d, c->dk_strides, x.terms);
+    T *dv = OWN(gradient_of)(r, c->batch, c->tk, c->heads, c->dv, c->dv_strides, x.terms);
+    r->status |= CALL(attention_naive)(c, x.q, x.k, x.v, s, p, x.o);
+    if (!r->status) r->status |= CALL(attention_naive_grad)(c, dout, x.q, x.k, x.v, p, s, dq, dk, dv);
+}
+
+CASE(attention_flash1) {
+    OWN(baseline_arrays) x = OWN(baseline)(r);
+    int64_t rows = x.call.batch * x.call.heads * x.call.tq;
+    T *m = OWN(output)(r, rows, x.terms), *l = OWN(output)(r, rows, x.terms);
+    r->status |= CALL(attention_flash1)(&x.call, x.q, x.k, x.v, x.o, m, l);
+}
+
+CASE(attention_flash1_grad) {
+    OWN(baseline_arrays) x = OWN(baseline)(r);
+    tl_attention *c = &x.call;
+    int64_t rows = c->batch * c->heads * c->tq;
+    T *m = OWN(output)(r, rows, x.terms), *l = OWN(output)(r, rows, x.terms);
+    const T *dout = OWN(heads_of)(r, c->batch, c->tq, c->heads, c->dv, c->do_strides);
+    T *dq = OWN(gradient_of)(r, c->batch, c->tq, c->heads, c->d, c->dq_strides, x.terms);
+    T *dk = OWN(gradient_of)(r, c->batch, c->tk, c->heads, c->d, c->dk_strides, x.terms);
+    T *dv = OWN(gradient_of)(r, c->batch, c->tk, c->heads, c->dv, c->dv_strides, x.terms);
+    r->status |= CALL(attention_flash1)(c, x.q, x.k, x.v, x.o, m, l);
+    if (!r->status) r->status |= CALL(attention_flash1_grad)(c, dout, x.q, x.k, x.v, x.o, m, l, dq, dk, dv);
+}
