@@ -13,6 +13,8 @@ from typing import Any
 # PyTorch's threads wait for each other by spinning, by default for some 10 ms: free on an idle machine, but where
 # anything else runs a step takes a hundred times as long. A third of a millisecond serves the idle one as well.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+# OpenBLAS's spin for 2^26 cycles, on the core that the next one in turn needs for its second thread; 2^20 are as long.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "20")
 
 import numpy as np  # noqa: E402
 
