@@ -36,11 +36,11 @@ static void values_panel(int64_t columns, int64_t keys, const T *v, int64_t v_ro
                                                       TILE_PANEL, NULL);
 }
 
-/* ---- naive: matrices of (t, t + 16) ---- */
+/* ---- naive: matrices of (panels, t, TILE_PANEL), so that a pass over a panel reads in order ---- */
 
 typedef struct {
-    int64_t pair, i, row; /* head, first query, from one key's row to the next */
-    T *across;            /* a packed panel */
+    int64_t pair, i; /* head, first query */
+    T *across;       /* a packed panel */
 } naive_panel;
 
 /* Call `work` for the panels begin .. end - 1 of all heads. */
@@ -50,12 +50,12 @@ static void naive_panels(baseline_job *job, int64_t begin, int64_t end, void (*w
     T *across = tl_malloc((size_t)(at_least(call->d, call->dv) * TILE_PANEL) * sizeof(T));
     if (!across) __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
     for (int64_t unit = begin; across && unit < end; unit++)
-        work(job, (naive_panel){unit / panels, unit % panels * TILE_PANEL, call->tk + 16, across});
+        work(job, (naive_panel){unit / panels, unit % panels * TILE_PANEL, across});
     tl_free(across);
 }
 
 INLINE T *matrix(const baseline_job *job, T *x, naive_panel u) {
-    return x + u.pair * job->call->tk * u.row + u.i;
+    return x + (u.pair * job->call->tq + u.i) * job->call->tk;
 }
 
 static void naive_scores(baseline_job *job, naive_panel u) {
@@ -63,7 +63,7 @@ static void naive_scores(baseline_job *job, naive_panel u) {
     const T *q = job->q + head_at(call, call->q_strides, u.pair) + u.i * call->q_strides[2];
     const T *k = job->k + head_at(call, call->k_strides, u.pair);
     pack_panel_across(u.across, q, call->q_strides[2], TILE_PANEL, call->d, (T)call->scale);
-    product_panel(call->tk, call->d, k, call->k_strides[2], u.across, matrix(job, job->s, u), u.row);
+    product_panel(call->tk, call->d, k, call->k_strides[2], u.across, matrix(job, job->s, u), TILE_PANEL);
 }
 
 static void naive_softmax(baseline_job *job, naive_panel u) {
@@ -73,15 +73,15 @@ static void naive_softmax(baseline_job *job, naive_panel u) {
     score_rule rule = {call, NULL, 0, 1};
     for (int v = 0; v < 2; v++) {
         T *s = matrix(job, job->s, u) + v * W, *p = matrix(job, job->p, u) + v * W;
-        tile_scores(&rule, &panel, v, u.i + v * W, 0, call->tk, s, u.row, NULL);
+        tile_scores(&rule, &panel, v, u.i + v * W, 0, call->tk, s, TILE_PANEL, NULL);
         V top = v_splat(-(T)INFINITY), total = v_zero();
-        for (int64_t j = 0; j < call->tk; j++) top = v_max(v_load(s + j * u.row), top);
+        for (int64_t j = 0; j < call->tk; j++) top = v_max(v_load(s + j * TILE_PANEL), top);
         for (int64_t j = 0; j < call->tk; j++) {
-            V x = tile_exp(v_load(s + j * u.row) - top);
-            v_store(p + j * u.row, x);
+            V x = tile_exp(v_load(s + j * TILE_PANEL) - top);
+            v_store(p + j * TILE_PANEL, x);
             total += x;
         }
-        for (int64_t j = 0; j < call->tk; j++) v_store(p + j * u.row, v_load(p + j * u.row) / total);
+        for (int64_t j = 0; j < call->tk; j++) v_store(p + j * TILE_PANEL, v_load(p + j * TILE_PANEL) / total);
     }
 }
 
@@ -89,7 +89,7 @@ static void naive_values(baseline_job *job, naive_panel u) {
     const tl_attention *call = job->call;
     const T *v = job->v + head_at(call, call->v_strides, u.pair);
     T *o = job->out + output_at(call, u.pair) + u.i * call->heads * call->dv;
-    values_panel(call->dv, call->tk, v, call->v_strides[2], matrix(job, job->p, u), u.row, u.across);
+    values_panel(call->dv, call->tk, v, call->v_strides[2], matrix(job, job->p, u), TILE_PANEL, u.across);
     for (int half = 0; half < 2; half++)
         unpack_across(o + half * W * call->heads * call->dv, call->heads * call->dv, u.across + half * W, W, call->dv,
                       v_splat(1));
@@ -101,14 +101,15 @@ static void naive_score_gradients(baseline_job *job, naive_panel u) {
     const T *dout = job->dout + head_at(call, call->do_strides, u.pair) + u.i * call->do_strides[2];
     const T *v = job->v + head_at(call, call->v_strides, u.pair);
     pack_panel_across(u.across, dout, call->do_strides[2], TILE_PANEL, call->dv, (T)call->scale);
-    product_panel(call->tk, call->dv, v, call->v_strides[2], u.across, matrix(job, job->s, u), u.row);
+    product_panel(call->tk, call->dv, v, call->v_strides[2], u.across, matrix(job, job->s, u), TILE_PANEL);
     for (int half = 0; half < 2; half++) {
         T *ds = matrix(job, job->s, u) + half * W;
         const T *p = matrix(job, job->p, u) + half * W;
         V sum = v_zero();
-        for (int64_t j = 0; j < call->tk; j++) sum = v_fma(v_load(p + j * u.row), v_load(ds + j * u.row), sum);
         for (int64_t j = 0; j < call->tk; j++)
-            v_store(ds + j * u.row, v_load(p + j * u.row) * (v_load(ds + j * u.row) - sum));
+            sum = v_fma(v_load(p + j * TILE_PANEL), v_load(ds + j * TILE_PANEL), sum);
+        for (int64_t j = 0; j < call->tk; j++)
+            v_store(ds + j * TILE_PANEL, v_load(p + j * TILE_PANEL) * (v_load(ds + j * TILE_PANEL) - sum));
     }
 }
 
@@ -117,8 +118,8 @@ static void naive_query_gradients(baseline_job *job, naive_panel u) {
     const T *k = job->k + head_at(call, call->k_strides, u.pair), *ds = matrix(job, job->s, u);
     T *dq = job->dq + head_at(call, call->dq_strides, u.pair) + u.i * call->dq_strides[2];
     for (int64_t r = 0; r < TILE_PANEL; r += TILE_STRIP)
-        tile_columns(at_most(TILE_STRIP, TILE_PANEL - r), call->d, call->tk, ds + r, u.row, 1, k, call->k_strides[2],
-                     dq + r * call->dq_strides[2], call->dq_strides[2], NULL);
+        tile_columns(at_most(TILE_STRIP, TILE_PANEL - r), call->d, call->tk, ds + r, TILE_PANEL, 1, k,
+                     call->k_strides[2], dq + r * call->dq_strides[2], call->dq_strides[2], NULL);
 }
 
 /* dk and dv of TILE_PANEL keys: u.i counts keys here. */
@@ -126,15 +127,20 @@ static void naive_key_gradients(baseline_job *job, naive_panel u) {
     const tl_attention *call = job->call;
     const T *q = job->q + head_at(call, call->q_strides, u.pair);
     const T *dout = job->dout + head_at(call, call->do_strides, u.pair);
-    int64_t at = u.pair * call->tk * u.row, k_row = call->dk_strides[2], v_row = call->dv_strides[2];
+    int64_t q_row = call->q_strides[2], dout_row = call->do_strides[2], k_row = call->dk_strides[2];
+    int64_t v_row = call->dv_strides[2];
     T *dk = job->dk + head_at(call, call->dk_strides, u.pair), *dv = job->dv + head_at(call, call->dv_strides, u.pair);
-    for (int64_t r = 0, j = u.i; r < TILE_PANEL; r += TILE_STRIP, j += TILE_STRIP) {
-        int64_t rows = at_most(TILE_STRIP, TILE_PANEL - r);
-        tile_columns(rows, call->dv, call->tq, job->p + at + j * u.row, 1, u.row, dout, call->do_strides[2],
-                     dv + j * v_row, v_row, NULL);
-        tile_columns(rows, call->d, call->tq, job->s + at + j * u.row, 1, u.row, q, call->q_strides[2], dk + j * k_row,
-                     k_row, NULL);
-    }
+    const V ones[2] = {v_splat(1), v_splat(1)};
+    for (int64_t r = 0, j = u.i; r < TILE_PANEL; r += TILE_STRIP, j += TILE_STRIP)
+        for (int64_t i = 0; i < call->tq; i += TILE_PANEL) {
+            int64_t rows = at_most(TILE_STRIP, TILE_PANEL - r);
+            int64_t at = (u.pair * call->tq + i) * call->tk + j * TILE_PANEL;
+            const V *factor = i ? ones : NULL;
+            tile_columns(rows, call->dv, TILE_PANEL, job->p + at, 1, TILE_PANEL, dout + i * dout_row, dout_row,
+                         dv + j * v_row, v_row, factor);
+            tile_columns(rows, call->d, TILE_PANEL, job->s + at, 1, TILE_PANEL, q + i * q_row, q_row, dk + j * k_row,
+                         k_row, factor);
+        }
 }
 
 #define NAIVE_RANGE(name)                                                       \

@@ -202,9 +202,9 @@ TL_KERNEL(int, attention, const tl_attention *call, const T *q, const T *k, cons
 TL_KERNEL(int, attention_grad, const tl_attention *call, const T *dout, const T *q, const T *k, const T *v, const T *o,
           const T *lse, const T *slopes, T *dq, T *dk, T *dv, T *dmask);
 
-/* ---- baseline.c: the kernels that attention is compared with, where all there is to a call is its sizes, strides, scale
- * and causal intervals. As many heads of k and v as of q, tq = tk a multiple of 32, d and dv of 16; all gradients by
- * strides, o (batch, t, heads, dv), s and p (batch, heads, t, t + 16) as [key][query], m and l (batch, heads, t). ---- */
+/* ---- baseline.c: the kernels that attention is compared with, where all there is to a call is its sizes, strides,
+ * scale and causal intervals. As many heads of k and v as of q, tq = tk a multiple of 32, d and dv of 16; gradients by
+ * strides, o (batch, t, heads, dv), s and p (batch, heads, t, t) in panels of queries, m and l (batch, heads, t). ---- */
 
 /* Scores s and probabilities p as whole matrices. */
 TL_KERNEL(int, attention_naive, const tl_attention *call, const T *q, const T *k, const T *v, T *s, T *p, T *o);

@@ -45,10 +45,10 @@ def _counted(cost: Any) -> Cost:
 
 
 def naive(q: Array, k: Array, v: Array, scale: float, causal: bool) -> tuple[Array, Array, Cost]:
-    """(o, p, cost) with scores and probabilities p stored whole, p (B, H, T keys, T + 16 queries)."""
+    """(o, p, cost) with scores and probabilities p stored whole, p (B, H, T, T) in the kernel's own order."""
     call, cost, held = _described(q, k, v, scale, causal)
     batch, heads, rows, _ = q.shape
-    s, p = (empty((batch, heads, rows, rows + 16), q.dtype) for _ in range(2))
+    s, p = (empty((batch, heads, rows, rows), q.dtype) for _ in range(2))
     o = _heads_last(batch, heads, rows, v.shape[3], q.dtype)
     check(_naive[q.dtype](call, *(ptr(x) for x in (q, k, v, s, p, o))))
     del held
