@@ -1,8 +1,8 @@
 """S16: forked, spawned and exiting processes work like the first one.
 
-The C driver forks, twice deep, while two other threads are inside kernels. In Python: the pool is used, then a fork uses
-ops and forks again; the ways of multiprocessing; each way to exit. A child's results have the parent's bits. Whatever
-hangs is ended by an alarm and fails; whatever is printed to stderr fails, too.
+The C driver forks, twice deep, while two other threads are inside kernels. In Python: the pool is used, then a fork
+uses ops and forks again; the ways of multiprocessing; each way to exit. A child's results have the parent's bits.
+Whatever hangs is ended by an alarm and fails; whatever is printed fails, too.
 """
 
 from __future__ import annotations
@@ -90,7 +90,14 @@ EXITS = {
     "at the end": "work()",
     "by sys.exit": "work(); sys.exit(0)",
     "by os._exit": "work(); os._exit(0)",
-    "with a daemon thread in a kernel": "threading.Thread(target=lambda: [work() for _ in iter(int, 1)], daemon=True).start(); time.sleep(0.2)",
+    "with a daemon thread in a kernel": """
+def forever():
+    while True:
+        work()
+
+threading.Thread(target=forever, daemon=True).start()
+time.sleep(0.2)
+""",
     "in an atexit function": "import atexit; atexit.register(work); work()",
     "with live arrays": "kept = [backend.matmul(np.ones((300, 300)), np.ones((300, 300))) for _ in range(9)]",
     "before anything ran": "",
