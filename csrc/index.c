@@ -121,7 +121,7 @@ static void gather_grad_range(void *context, int64_t begin, int64_t end) {
     }
     double *total = tl_malloc((size_t)slab * sizeof(double));
     if (!total) {
-        job->failed = 1;
+        __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
     for (int64_t o = begin; o < end; o++) {

@@ -508,3 +508,12 @@ def test_installing_without_a_compiler(tmp_path):
         [sys.executable, "-P", "-c", code], env={"PYTHONPATH": str(target)}, capture_output=True, text=True
     )
     assert ran.stdout == "reference\n", ran.stderr
+
+
+def test_a_gradient_of_gather_without_memory_is_an_error_and_no_numbers():
+    dy, index = np.ones((64, 64), np.float32), np.zeros((64, 64), np.int64)
+    expected = backend.gather_grad(dy, 1, index, 64)
+    with memory.failing(1) as faults, pytest.raises(MemoryError):  # the result is got, the workspace is not
+        backend.gather_grad(dy, 1, index, 64)
+    assert faults.count == 1
+    np.testing.assert_array_equal(backend.gather_grad(dy, 1, index, 64), expected)

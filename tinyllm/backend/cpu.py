@@ -329,7 +329,7 @@ def gather_grad(dy: Array, axis: int, index: Array, n: int) -> Array:
     axis %= dy.ndim
     dy, outer, count, inner = _three(dy, [axis])
     dx = empty((*dy.shape[:axis], n, *dy.shape[axis + 1 :]), dy.dtype)
-    _gather_grad[dy.dtype](ptr(dy), ptr(_ids(index)), ptr(dx), outer, n, count, inner)
+    check(_gather_grad[dy.dtype](ptr(dy), ptr(_ids(index)), ptr(dx), outer, n, count, inner))
     return dx
 
 
