@@ -2,8 +2,7 @@
 
 Under ThreadSanitizer eight threads call kernels drawn at random and change the number of threads, each process from a
 pool that has not started. Every result has the bits that one thread got alone. Then the same without the sanitizer,
-at the speed at which races
-happen.
+at the speed at which races happen.
 """
 
 from __future__ import annotations
