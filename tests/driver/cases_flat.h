@@ -265,10 +265,3 @@ CASE(sum_squares) {
     double *totals = reserve(r, (size_t)count * sizeof *totals, 1, sizeof *totals, FLT_EPSILON);
     r->status |= CALL(sum_squares)(count, x, n, totals);
 }
-
-/* ---- ladder.c ---- */
-
-CASE(fma_peak) {
-    int64_t steps = draw(r, 1, 9), n = length(r);
-    CALL(fma_peak)(steps, n, OWN(output)(r, n, 100));
-}

@@ -218,8 +218,8 @@ class GPT(nn.Module):
         mask: nn.Mask | None = None,
         positions: Any = None,
     ) -> Tensor:
-        """The loss of `forward` alone, 0-d: logits are never held whole, which for a large vocabulary is most of the
-        memory. reduction: mean or sum.
+        """The loss of `forward` alone. For reduction mean or sum logits are never held whole, which for a large
+        vocabulary is most of the memory.
         """
         if reduction not in ("mean", "sum") or not is_linear(self.lm_head):
             loss = self(ids, targets, reduction=reduction, mask=mask, positions=positions)[1]
