@@ -22,7 +22,7 @@ Path = str | os.PathLike[str]
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
-# Called before each system call with its name (open write fsync rename close unlink mkdir truncate) and the
+# Called before each system call with its name (open write fsync rename close unlink mkdir rmdir truncate) and the
 # path it is for.
 fault_hook: Callable[[str, str], None] | None = None
 
@@ -112,12 +112,28 @@ def write_atomic(path: Path, data: str | Buffer | Iterable[Buffer]) -> None:
 
 
 class LineWriter:
-    """Appends lines to a text file, one `write` call each. `truncate=True` starts an empty file."""
+    """Appends lines to a text file, one `write` call each.
 
-    def __init__(self, path: Path, truncate: bool = False):
+    Of a file that is there already the first `keep` bytes stay (None: all), and what follows them is cut off.
+    """
+
+    def __init__(self, path: Path, keep: int | None = None):
         self.path = os.fspath(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | (os.O_TRUNC if truncate else 0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         self._fd = _call("open", self.path, os.open, self.path, flags, 0o666)
+        try:
+            if keep is not None and self.size != keep:
+                if self.size < keep:
+                    raise ValueError(f"{self.path} has {self.size} bytes, expected {keep} or more")
+                _call("truncate", self.path, os.ftruncate, self._fd, keep)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self._fd).st_size
 
     def write(self, line: str) -> None:
         """Append `line` (without its newline). A write cut short, by a full disk, is undone and raises."""
@@ -126,8 +142,12 @@ class LineWriter:
         data = line.encode("utf-8") + b"\n"
         done = _call("write", self.path, os.write, self._fd, data)
         if done != len(data):
-            _call("truncate", self.path, os.ftruncate, self._fd, os.fstat(self._fd).st_size - done)
+            _call("truncate", self.path, os.ftruncate, self._fd, self.size - done)
             raise OSError(errno.ENOSPC, f"wrote {done} of {len(data)} bytes of a line", self.path)
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut."""
+        _call("fsync", self.path, os.fsync, self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -161,6 +181,13 @@ def remove(path: Path) -> None:
     path = os.fspath(path)
     with contextlib.suppress(FileNotFoundError):
         _call("unlink", path, os.unlink, path)
+
+
+def remove_directory(path: Path) -> None:
+    """Delete an empty directory; nothing happens if it is absent."""
+    path = os.fspath(path)
+    with contextlib.suppress(FileNotFoundError):
+        _call("rmdir", path, os.rmdir, path)
 
 
 def sync_directory(path: Path) -> None:

@@ -134,13 +134,19 @@ class TrainingConfig:
     """
     log_every: int = 10
     """Steps between lines in the log."""
+    save_every: int = 250
+    """Steps between checkpoints (one is always saved after the last step, and when the run is interrupted)."""
+    keep_last: int = 2
+    """How many of the newest checkpoints are kept, beside the one with the lowest validation loss."""
     seed: int = 1337
     """Initial weights, batches, dropout and samples all follow from it."""
     out: str = "runs/latest"
-    """Directory for the checkpoint, logs, curves and token files."""
+    """Directory for the checkpoints, logs, curves and token files."""
 
     def __post_init__(self) -> None:
-        _positive(self, "training", "steps", "batch_size", "accumulation", "eval_every", "log_every")
+        _positive(
+            self, "training", "steps", "batch_size", "accumulation", "eval_every", "log_every", "save_every", "keep_last"
+        )
         _check(self.eval_batches >= 0, f"training.eval_batches is not negative, got {self.eval_batches}")
         _check(0 <= self.seed < 2**32, f"training.seed is from 0 to 2**32 - 1, got {self.seed}")
         _check(self.out != "", "training.out is empty: expected a directory")

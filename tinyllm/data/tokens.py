@@ -1,7 +1,7 @@
 """Token files: ids on disk, mapped into memory, in two or four bytes each.
 
-Layout: the line `tinyllm tokens 1`, a line of JSON (dtype, count, text_bytes, tokenizer), spaces up to byte
-512, then the ids, little-endian. `tokenizer` is the fingerprint of the tokenizer that made them, so that a
+Layout: the line `tinyllm tokens 1`, a line of JSON (dtype, count, text_bytes, tokenizer, sha256 of the ids), spaces up
+to byte 512, then the ids, little-endian. `tokenizer` is the fingerprint of the tokenizer that made them, so that a
 model never trains on another one's ids; `text_bytes`, the length of the text in UTF-8, turns nats per token
 into bits per byte.
 
@@ -12,6 +12,7 @@ page again), so that memory stays flat however large the file and however long t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -37,16 +38,21 @@ def write_tokens(
     it.
     """
     dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
-    count = 0
+    count, digest = 0, hashlib.sha256()
     with _io.AtomicFile(path) as file:
         file.write(bytes(_HEADER))
         for chunk in chunks:
             ids = np.asarray(chunk, np.int64)
             if ids.size and not (0 <= ids.min() and ids.max() < vocab_size):
                 raise ValueError(f"{os.fspath(path)}: ids from {ids.min()} to {ids.max()}, vocab_size is {vocab_size}")
-            file.write(ids.astype(dtype).tobytes())
+            data = ids.astype(dtype).tobytes()
+            file.write(data)
+            digest.update(data)
             count += ids.size
-        header = {"dtype": dtype.str, "count": count, "text_bytes": text_bytes, "tokenizer": tokenizer}
+        header = {
+            "dtype": dtype.str, "count": count, "text_bytes": text_bytes, "tokenizer": tokenizer,
+            "sha256": digest.hexdigest(),
+        }  # fmt: skip
         text = _MAGIC + json.dumps(header).encode() + b"\n"
         if len(text) > _HEADER:
             raise ValueError(f"a tokenizer fingerprint of {len(tokenizer)} characters does not fit the header")
@@ -71,6 +77,7 @@ class TokenFile:
                 dtype, self._count = header["dtype"], header["count"]
                 self.text_bytes: int = header["text_bytes"]
                 self.tokenizer: str = header["tokenizer"]
+                self.sha256: str = header["sha256"]
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise ValueError(f"{self.path}: damaged header of a token file: {error!r}") from error
             if dtype not in ("<u2", "<u4") or type(self._count) is not int or type(self.text_bytes) is not int:
@@ -84,6 +91,10 @@ class TokenFile:
 
     def __len__(self) -> int:
         return self._count
+
+    def intact(self) -> bool:
+        """Whether the ids still have the SHA-256 of the header; reads the whole file."""
+        return hashlib.sha256(memoryview(self._map)[_HEADER:]).hexdigest() == self.sha256
 
     def read(self, start: int, count: int) -> np.ndarray:
         """Ids start .. start + count - 1, as a fresh int64 array."""

@@ -101,9 +101,9 @@ def write(
     tensors: Mapping[str, np.ndarray],
     metadata: Mapping[str, str] | None = None,
     bf16: bool = False,
-) -> None:
-    """Write tensors (and string metadata) to `path`, whole or not at all. `bf16` stores float32 tensors as
-    BF16.
+) -> int:
+    """Write tensors (and string metadata) to `path`, whole or not at all; returns how many bytes precede their data.
+    `bf16` stores float32 tensors as BF16.
     """
     header: dict[str, Any] = {}
     if metadata:
@@ -137,6 +137,7 @@ def write(
                 yield flat.view(np.uint8).data
 
     _io.write_atomic(path, chunks())
+    return 8 + len(text)
 
 
 def to_bf16(x: np.ndarray) -> np.ndarray:

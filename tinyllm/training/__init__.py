@@ -14,13 +14,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checkpoint import Checkpoint, load_model
+    from .checkpoint import Checkpoint
     from .loop import Runtime, Trainer, evaluate, learning_rate
     from .run import Result, train
+    from .store import Store, load_model
 
 _WHERE = {
     "Checkpoint": "checkpoint",
-    "load_model": "checkpoint",
+    "Store": "store",
+    "load_model": "store",
     "Runtime": "loop",
     "Trainer": "loop",
     "evaluate": "loop",
@@ -28,7 +30,7 @@ _WHERE = {
     "Result": "run",
     "train": "run",
 }
-__all__ = ["Checkpoint", "Result", "Runtime", "Trainer", "evaluate", "learning_rate", "load_model", "train"]
+__all__ = ["Checkpoint", "Result", "Runtime", "Store", "Trainer", "evaluate", "learning_rate", "load_model", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,56 +1,63 @@
-"""Checkpoints: a directory with a manifest, weights as safetensors, the tokenizer, and the resolved
-configuration.
+"""One checkpoint: a directory with a manifest, weights and optimizer state as safetensors, the tokenizer, and the
+resolved configuration.
 
-    manifest.json               what is in it
-    model-<hash>.safetensors    weights by parameter name; tied parameters once
-    tokenizer-<hash>.json       the tokenizer
-    config.toml                 the run's configuration, for people (the manifest holds it too)
+    manifest.json           what is in it, and the rest of the state: step, cursor, random streams
+    model.safetensors       weights by parameter name; tied parameters once
+    optimizer.safetensors   optimizer state as parameter/name, where there is one
+    tokenizer.json          the tokenizer
+    config.toml             the run's configuration, for people (the manifest holds it too)
 
-The manifest lists every tensor as (name, dtype, global shape, slice, file, SHA-256) and every file with its
-size and SHA-256. Files are named after their content, and the manifest is written last: until its rename the
-old checkpoint stands whole, after it the new one, and files that no manifest names are then removed. A tensor
-that is split over processes is the same list with smaller slices.
+The manifest lists every tensor as (name, dtype, global shape, slice, file, SHA-256) and every file with its size and
+the SHA-256 of its first bytes, all those that no tensor covers. It is written last, when the rest is on the disk, and
+removed first: a directory with a manifest is complete, one without is an unfinished save. A tensor that is split over
+processes is the same list with smaller slices. Nothing in a checkpoint is ever executed.
 
-Hashes find damage, not malice: whoever can edit the files can edit the manifest. Nothing in a checkpoint is
-ever executed.
+The checkpoints of a run, which of them to keep and which to load, are in store.py.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from .. import _io
+from .._tensor import Tensor
 from ..config import Config, dumps, from_dict, to_dict
 from ..errors import CheckpointError, ConfigError
 from ..formats import safetensors
 from ..models.gpt import GPT, GPTConfig
+from ..optim.optimizer import Optimizer
 from ..tokenizers import load as load_tokenizer
 from ..tokenizers.base import Tokenizer
+from . import manifest
 
-FORMAT = "tinyllm checkpoint"
-VERSION = 1
-MANIFEST = "manifest.json"
-_OURS = re.compile(r"model-[0-9a-f]{16}\.safetensors|tokenizer-[0-9a-f]{16}\.json")
-MANIFEST_LIMIT = 16 << 20
+WEIGHTS, OPTIMIZER, WORDS, CONFIG = "model.safetensors", "optimizer.safetensors", "tokenizer.json", "config.toml"
+_OURS = frozenset({manifest.NAME, WEIGHTS, OPTIMIZER, WORDS, CONFIG})
+_TEMPORARY = re.compile(r"\.(" + "|".join(map(re.escape, sorted(_OURS))) + r")\.\d+-[0-9a-f]{8}\.tmp")
 
 
 @dataclass
 class Checkpoint:
-    """What `load` returns. `tensors` are read-only views of mapped files; `step` counts optimizer steps."""
+    """What `load` returns. Arrays are read-only views of mapped files; `step` counts optimizer steps."""
 
+    directory: str
     step: int
     config: Config
     model_config: dict[str, Any]
     tokenizer: Tokenizer
     tensors: dict[str, np.ndarray]
+    """The weights by parameter name."""
+    optimizer: dict[str, Any] | None = None
+    """What `Optimizer.load_state_dict` takes; None where no optimizer was saved."""
+    state: dict[str, Any] = field(default_factory=dict)
+    """What else a run needs to go on, as it was given to `save`."""
     metrics: dict[str, float] = field(default_factory=dict)
 
 
@@ -61,105 +68,119 @@ def save(
     tokenizer: Tokenizer,
     config: Config,
     step: int,
+    optimizer: Optimizer | None = None,
+    state: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
-    """Write a checkpoint into `directory`, replacing the one there at one instant. Raises OSError, and the
-    old one stands.
+    """Write a checkpoint into `directory`; what lies there of another one is removed first. Raises OSError with the
+    path, and then leaves no manifest.
     """
+    remove(directory)
     _io.make_directory(directory)
-    tensors = {name: tensor.array for name, tensor in model.state_dict().items()}
-    for name, first in _tied(model).items():
-        if name != first:
-            del tensors[name]
-    hashes = {name: _hash_array(array) for name, array in tensors.items()}
-    # Equal names must mean equal bytes: the old manifest may still name the file that is written now.
-    facts = sorted(f"{name} {x.dtype} {x.shape} {hashes[name]}\n" for name, x in tensors.items())
-    digest = hashlib.sha256("".join(facts).encode()).hexdigest()
-    weights, words = f"model-{digest[:16]}.safetensors", f"tokenizer-{tokenizer.fingerprint()[:16]}.json"
-
-    safetensors.write(os.path.join(directory, weights), tensors)
-    tokenizer.save(os.path.join(directory, words))
-    _io.write_atomic(os.path.join(directory, "config.toml"), dumps(config))
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
+    written = {WEIGHTS: _weights(model)}
+    options = None
+    if optimizer is not None:
+        written[OPTIMIZER], options = _flat(optimizer.state_dict(by_name=True))
+    entries: list[dict[str, Any]] = []
+    sizes: dict[str, int] = {}
+    for file, tensors in written.items():
+        # SHA-256 runs at about the speed of a disk: side by side they take the time of one
+        with ThreadPoolExecutor(1) as other:
+            hashes = other.submit(lambda arrays=tensors: {name: _hash(array) for name, array in arrays.items()})
+            sizes[file] = safetensors.write(os.path.join(directory, file), tensors)
+            entries += [_entry(file, name, array, hashes.result()[name]) for name, array in tensors.items()]
+    tokenizer.save(os.path.join(directory, WORDS))
+    _io.write_atomic(os.path.join(directory, CONFIG), dumps(config))
+    content = {
         "step": step,
         "metrics": dict(metrics or {}),
+        "state": dict(state or {}),
         "config": to_dict(config),
         "model": {"type": "gpt", **to_dict(model.config)},
-        "tokenizer": {"file": words, "fingerprint": tokenizer.fingerprint()},
-        "files": {name: _describe_file(os.path.join(directory, name)) for name in (weights, words)},
-        "tensors": [
-            {
-                "name": name,
-                "dtype": array.dtype.name,
-                "shape": list(array.shape),
-                "slice": [[0, n] for n in array.shape],
-                "file": weights,
-                "sha256": hashes[name],
-            }
-            for name, array in tensors.items()
-        ],
+        "optimizer": options,
+        "tokenizer": tokenizer.fingerprint(),
+        "files": {
+            name: _describe(os.path.join(directory, name), sizes.get(name)) for name in (*written, WORDS, CONFIG)
+        },
+        "tensors": entries,
     }
-    _io.write_atomic(os.path.join(directory, MANIFEST), json.dumps(manifest, indent=1, allow_nan=False) + "\n")
-    for name in os.listdir(directory):
-        if _OURS.fullmatch(name) and name not in manifest["files"]:  # type: ignore[operator]
-            _io.remove(os.path.join(directory, name))
+    _io.write_atomic(os.path.join(directory, manifest.NAME), manifest.render(content))
 
 
 def load(directory: str) -> Checkpoint:
     """Read and verify a checkpoint. Raises CheckpointError that names the file or tensor that is missing or
     damaged.
     """
-    path = os.path.join(directory, MANIFEST)
-    manifest = _read_manifest(path)
+    path = os.path.join(directory, manifest.NAME)
+    content = manifest.read(path)
     try:
-        step, files, entries = manifest["step"], manifest["files"], manifest["tensors"]
-        model_config, metrics = dict(manifest["model"]), dict(manifest["metrics"])
-        words, fingerprint = manifest["tokenizer"]["file"], manifest["tokenizer"]["fingerprint"]
+        files, entries, fingerprint = content["files"], content["tensors"], content["tokenizer"]
         for name, facts in files.items():
             _check_file(directory, name, facts)
         stored = {
-            name: safetensors.read(os.path.join(directory, name))[0] for name in files if name.endswith(".safetensors")
+            name: safetensors.read(os.path.join(directory, name))[0] for name in (WEIGHTS, OPTIMIZER) if name in files
         }
-        tensors = {entry["name"]: _take(stored, entry, path) for entry in entries}
-        config = from_dict(manifest["config"], Config())
-        if words not in files:
-            raise CheckpointError(f"{path}: the tokenizer {words!r} is not among the files")
+        arrays: dict[str, dict[str, np.ndarray]] = {name: {} for name in stored}
+        for entry in entries:
+            arrays[entry["file"]][entry["name"]] = _take(stored, entry, path)
+        optimizer = content["optimizer"]
+        if optimizer is not None:
+            optimizer = _nested(optimizer, arrays.get(OPTIMIZER, {}))
+        checkpoint = Checkpoint(
+            directory, content["step"], from_dict(content["config"], Config()), dict(content["model"]),
+            load_tokenizer(os.path.join(directory, WORDS)), arrays[WEIGHTS], optimizer,
+            dict(content["state"]), dict(content["metrics"]),
+        )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged manifest: {type(error).__name__} {error}") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: its configuration does not fit this version of tinyllm: {error}") from error
-    tokenizer = load_tokenizer(os.path.join(directory, words))
-    if tokenizer.fingerprint() != fingerprint:
-        raise CheckpointError(
-            f"{os.path.join(directory, words)}: fingerprint {tokenizer.fingerprint()}, expected {fingerprint}"
-        )
-    return Checkpoint(step, config, model_config, tokenizer, tensors, metrics)
+    found = checkpoint.tokenizer.fingerprint()
+    if found != fingerprint:
+        raise CheckpointError(f"{os.path.join(directory, WORDS)}: fingerprint {found}, expected {fingerprint}")
+    return checkpoint
 
 
-def load_model(directory: str) -> tuple[GPT, Tokenizer, Checkpoint]:
-    """The model of a checkpoint with its weights, in evaluation mode, its tokenizer, and the rest."""
-    checkpoint = load(directory)
+def remove(directory: str) -> None:
+    """Delete a checkpoint, or what an unfinished save left of one; nothing happens if there is none. The manifest goes
+    first, so that no half of it is ever taken for a whole. Files that are not a checkpoint's stay, and so does then
+    the directory.
+    """
+    if not os.path.isdir(directory):
+        return
+    names = os.listdir(directory)
+    if manifest.NAME in names:
+        _io.remove(os.path.join(directory, manifest.NAME))
+        _io.sync_directory(directory)
+    for name in names:
+        if name in _OURS or _TEMPORARY.fullmatch(name):
+            _io.remove(os.path.join(directory, name))
+    if not os.listdir(directory):
+        _io.remove_directory(directory)
+
+
+def build_model(checkpoint: Checkpoint) -> GPT:
+    """The model of a checkpoint with its weights, in evaluation mode. Raises CheckpointError where it cannot be."""
     settings = dict(checkpoint.model_config)
     kind = settings.pop("type", None)
     if kind != "gpt":
-        raise CheckpointError(f"{directory}: a model of type {kind!r}; this version of tinyllm builds 'gpt'")
+        raise CheckpointError(
+            f"{checkpoint.directory}: a model of type {kind!r}; this version of tinyllm builds 'gpt'"
+        )
     try:
         model = GPT(from_dict(settings, GPTConfig()))
     except ValueError as error:
-        raise CheckpointError(f"{directory}: its model configuration cannot be built: {error}") from error
-    load_weights(model, checkpoint.tensors, directory)
+        raise CheckpointError(f"{checkpoint.directory}: its model configuration cannot be built: {error}") from error
+    load_weights(model, checkpoint.tensors, checkpoint.directory)
     model.eval()
-    return model, checkpoint.tokenizer, checkpoint
+    return model
 
 
 def load_weights(model: GPT, tensors: Mapping[str, np.ndarray], source: str) -> None:
     """Copy weights into a model. Raises CheckpointError that lists what the file has and what the model
     wants.
     """
-    tied = _tied(model)
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if tied.get(name, name) == name}
+    wanted = {name: array.shape for name, array in _weights(model).items()}
     problems = [
         f"the model wants {name} {shape}, the file lacks it" for name, shape in wanted.items() if name not in tensors
     ]
@@ -179,58 +200,61 @@ def load_weights(model: GPT, tensors: Mapping[str, np.ndarray], source: str) -> 
     model.load_state_dict(tensors, strict=False)
 
 
-def _tied(model: GPT) -> dict[str, str]:
-    """Each parameter's name, and the first name of the same parameter."""
+def _weights(model: GPT) -> dict[str, np.ndarray]:
+    """The arrays of a model's state by name; of a parameter that has several names, the first."""
     first: dict[int, str] = {}
-    return {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+    names = {name: first.setdefault(id(p), name) for name, p in model.named_parameters(remove_duplicate=False)}
+    return {name: x.array for name, x in model.state_dict().items() if names.get(name, name) == name}
 
 
-def _hash_array(array: np.ndarray) -> str:
+def _flat(state: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Optimizer state as arrays, named parameter/key, and the rest of it as plain values."""
+    arrays: dict[str, np.ndarray] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for name, values in state["state"].items():
+        arrays |= {f"{name}/{key}": x.array for key, x in values.items() if isinstance(x, Tensor)}
+        plain[name] = {key: x for key, x in values.items() if not isinstance(x, Tensor)}
+    return arrays, {"state": plain, "param_groups": state["param_groups"]}
+
+
+def _nested(plain: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """The inverse of `_flat`."""
+    state = {name: dict(values) for name, values in plain["state"].items()}
+    for path, array in arrays.items():
+        name, _, key = path.rpartition("/")
+        state[name][key] = array
+    return {"state": state, "param_groups": plain["param_groups"]}
+
+
+def _hash(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def _describe_file(path: str) -> dict[str, Any]:
+def _entry(file: str, name: str, array: np.ndarray, sha256: str) -> dict[str, Any]:
+    shape = list(array.shape)
+    whole = [[0, n] for n in shape]
+    return {"name": name, "dtype": array.dtype.name, "shape": shape, "slice": whole, "file": file, "sha256": sha256}
+
+
+def _describe(path: str, hashed: int | None = None) -> dict[str, Any]:
+    """Size of a file and SHA-256 of its first `hashed` bytes, by default all of them."""
     with open(path, "rb") as file:
-        return {
-            "bytes": os.fstat(file.fileno()).st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
-
-
-def _read_manifest(path: str) -> dict[str, Any]:
-    try:
-        with open(path, "rb") as file:
-            text = file.read(MANIFEST_LIMIT + 1)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error.strerror}): not a checkpoint, or an unfinished one"
-        ) from error
-    if len(text) > MANIFEST_LIMIT:
-        raise CheckpointError(f"{path}: larger than {MANIFEST_LIMIT} bytes")
-    try:
-        manifest = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: damaged manifest: {str(error)[:200]}") from error
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: not the manifest of a {FORMAT}")
-    if manifest.get("version") != VERSION:
-        raise CheckpointError(
-            f"{path}: version {manifest.get('version')!r} of the format; this tinyllm reads version {VERSION}"
-        )
-    return manifest
+        size = os.fstat(file.fileno()).st_size
+        hashed = size if hashed is None else hashed
+        return {"bytes": size, "hashed": hashed, "sha256": hashlib.sha256(file.read(hashed)).hexdigest()}
 
 
 def _check_file(directory: str, name: str, facts: Mapping[str, Any]) -> None:
+    if name not in _OURS - {manifest.NAME}:
+        raise CheckpointError(f"{directory}: the manifest names the file {name!r}, which is none of a checkpoint's")
     path = os.path.join(directory, name)
-    if os.path.basename(name) != name or name in ("", ".", ".."):
-        raise CheckpointError(f"{directory}: the manifest names the file {name!r}, outside the checkpoint")
     if os.path.islink(path) or not os.path.isfile(path):
         raise CheckpointError(f"{path} is missing (or not a regular file): the checkpoint is incomplete")
-    found = _describe_file(path)
-    if found != {"bytes": facts["bytes"], "sha256": facts["sha256"]}:
-        raise CheckpointError(
-            f"{path} is damaged: expected {facts['bytes']} bytes, sha256 {facts['sha256']}; found {found}"
-        )
+    size = os.path.getsize(path)
+    if size != facts["bytes"]:
+        raise CheckpointError(f"{path} is damaged: expected {facts['bytes']} bytes, found {size}")
+    if _describe(path, min(facts["hashed"], size)) != facts:
+        raise CheckpointError(f"{path} is damaged: its SHA-256 is not the manifest's")
 
 
 def _take(stored: Mapping[str, Mapping[str, np.ndarray]], entry: Mapping[str, Any], path: str) -> np.ndarray:
@@ -246,6 +270,7 @@ def _take(stored: Mapping[str, Mapping[str, np.ndarray]], entry: Mapping[str, An
         raise CheckpointError(
             f"{path}: tensor {name!r} is {array.dtype} {array.shape}, expected {entry['dtype']} {shape}"
         )
-    if _hash_array(array) != entry["sha256"]:
-        raise CheckpointError(f"{path}: tensor {name!r} is damaged: its SHA-256 is not the manifest's")
+    if _hash(array) != entry["sha256"]:
+        where = os.path.join(os.path.dirname(path), entry["file"])
+        raise CheckpointError(f"{where}: tensor {name!r} is damaged: its SHA-256 is not the manifest's")
     return array

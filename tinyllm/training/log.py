@@ -40,12 +40,24 @@ resident memory.
 
 
 class RunLog:
-    """Starts log.jsonl and log.csv in a directory anew and appends records to them."""
+    """Appends records to log.jsonl and log.csv in a directory.
 
-    def __init__(self, directory: str):
-        self._jsonl = _io.LineWriter(os.path.join(directory, "log.jsonl"), truncate=True)
-        self._csv = _io.LineWriter(os.path.join(directory, "log.csv"), truncate=True)
-        self._csv.write(",".join(COLUMNS))
+    Both start anew, or go on from where `position` was taken: what a killed run wrote after its last checkpoint is cut
+    off, and is written again by the steps that are made again. Raises ValueError if a file is shorter than that.
+    """
+
+    def __init__(self, directory: str, position: Mapping[str, int] | None = None):
+        keep = position or {}
+        self._jsonl = _io.LineWriter(os.path.join(directory, "log.jsonl"), keep.get("jsonl", 0))
+        self._csv = _io.LineWriter(os.path.join(directory, "log.csv"), keep.get("csv", 0))
+        if position is None:
+            self._csv.write(",".join(COLUMNS))
+
+    def position(self) -> dict[str, int]:
+        """Bytes in each file, all of them on the disk by now: a checkpoint promises no line that a power cut takes."""
+        self._jsonl.sync()
+        self._csv.sync()
+        return {"jsonl": self._jsonl.size, "csv": self._csv.size}
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record. Infinities and NaN, which JSON lacks, are written as strings."""
@@ -58,6 +70,12 @@ class RunLog:
     def close(self) -> None:
         self._jsonl.close()
         self._csv.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
 
 
 def read_log(directory: str) -> list[dict[str, Any]]:

@@ -96,9 +96,20 @@ def accumulate(
     return runtime.total(loss), tokens
 
 
-def evaluate(model: Module, tokens: Tokens, length: int, batch_size: int, batches: int = 0) -> float:
+class _Stopped(Exception):
+    """Leaves an evaluation whose run is to stop."""
+
+
+def evaluate(
+    model: Module,
+    tokens: Tokens,
+    length: int,
+    batch_size: int,
+    batches: int = 0,
+    before_batch: Callable[[], None] = lambda: None,
+) -> float:
     """Mean loss in nats per token over consecutive windows: the whole split, each token once, or `batches`
-    batches spread over it.
+    batches spread over it. `before_batch` is called before each and may raise.
     """
     was_training = model.training
     model.eval()
@@ -109,6 +120,7 @@ def evaluate(model: Module, tokens: Tokens, length: int, batch_size: int, batche
     try:
         with no_grad():
             for inputs, targets in itertools.islice(windows(tokens, length, batch_size, stride), batches or None):
+                before_batch()
                 total += summed_loss(model, inputs, targets).item()
                 count += targets.size
     finally:
@@ -121,8 +133,8 @@ def evaluate(model: Module, tokens: Tokens, length: int, batch_size: int, batche
 class Trainer:
     """Steps of one model on one sampler. `step` counts what has been done; `run` goes on to the last one.
 
-    `on_record` is called with each log record (see log.py) and `on_evaluation` after each evaluation, before
-    its record.
+    `on_record` is called with each log record (see log.py), and `on_save` when a checkpoint is due, after the records
+    of its step. `stop` makes `run` return early, after a save.
     """
 
     def __init__(
@@ -136,17 +148,24 @@ class Trainer:
         runtime: Runtime | None = None,
         bytes_per_token: float | None = None,
         on_record: Callable[[dict[str, Any]], None] | None = None,
-        on_evaluation: Callable[[Trainer, float], None] | None = None,
+        on_save: Callable[[Trainer], None] | None = None,
     ):
         self.model, self.sampler, self.validation = model, sampler, validation
         self.schedule, self.training = optimizer, training
         self.optimizer = make_optimizer(model, optimizer)
         self.runtime = runtime or Runtime()
         self.bytes_per_token = bytes_per_token
-        self.on_record, self.on_evaluation = on_record, on_evaluation
+        self.on_record, self.on_save = on_record, on_save
         self.step = 0
         self.tokens = 0
         """Targets trained on so far."""
+        self.seconds = 0.0
+        """Time spent in `run` so far, over all processes that the training went through."""
+        self.val_loss = math.nan
+        """The last evaluation, in nats per token; `evaluated` is its step."""
+        self.evaluated = 0
+        self._saved = 0
+        self._stopping = False
         self.parameters = [p for p in model.parameters() if p.requires_grad]
 
     @property
@@ -187,33 +206,86 @@ class Trainer:
 
     def evaluate(self, batches: int = 0) -> float:
         """Validation loss in nats per token: the whole split, or `batches` batches spread over it."""
-        return evaluate(self.model, self.validation, self.sampler.length, self.training.batch_size, batches)
+        return evaluate(
+            self.model, self.validation, self.sampler.length, self.training.batch_size, batches, self._check_stop
+        )
+
+    def _check_stop(self) -> None:
+        if self._stopping:
+            raise _Stopped
 
     def run(self) -> float:
-        """Train to the last step, with records and evaluations on the way; returns the loss on the whole
-        validation split.
+        """Train to the last step, with records, evaluations and saves on the way; returns the loss on the whole
+        validation split, or NaN if `stop` came first.
+
+        What is due after a step follows from the state alone, so that a run that goes on from a checkpoint makes up
+        for what the one before was kept from.
         """
-        config, began = self.training, time.perf_counter()
-        since, tokens_since, val_loss = began, self.tokens, math.nan
+        config, clock = self.training, time.perf_counter
+        began = clock() - self.seconds
+        since, tokens_since = clock(), self.tokens
         self.model.train()
-        while self.step < config.steps:
+        while True:
+            last = self.step >= config.steps
+            paused = clock()
+            if self.evaluated != self.step and (last or self.step % config.eval_every == 0) and not self._stopping:
+                self._evaluate(last, began)
+            self.seconds = clock() - began
+            if self._saved != self.step and (self.finishing or self.step % config.save_every == 0):
+                self._save()
+            if self.finishing:
+                return self.val_loss if self.evaluated == config.steps else math.nan
+            since += clock() - paused  # neither counts as training time
             result = self.train_step()
-            last = self.step == config.steps
-            if last or self.step == 1 or self.step % config.log_every == 0:
-                now = time.perf_counter()
+            if self.step == config.steps or self.step == 1 or self.step % config.log_every == 0:
+                now = clock()
                 rate = (self.tokens - tokens_since) / max(now - since, 1e-9)
                 since, tokens_since = now, self.tokens
                 self._record(began, loss=result["loss"], lr=result["lr"], grad_norm=result["grad_norm"],
                              tokens_per_second=rate, rss_bytes=resident_bytes())  # fmt: skip
-            if last or self.step % config.eval_every == 0:
-                paused = time.perf_counter()
-                val_loss = self.evaluate(0 if last else config.eval_batches)
-                bits = {} if self.bytes_per_token is None else {"bits_per_byte": self.bits_per_byte(val_loss)}
-                if self.on_evaluation is not None:
-                    self.on_evaluation(self, val_loss)
-                self._record(began, val_loss=val_loss, **bits)
-                since += time.perf_counter() - paused  # evaluation does not count as training time
-        return val_loss
+
+    def stop(self) -> None:
+        """Make `run` save and return after the step, or within the evaluation, that it is in. A signal handler may
+        call it.
+        """
+        self._stopping = True
+
+    @property
+    def finishing(self) -> bool:
+        """Whether no step follows in this call of `run`."""
+        return self._stopping or self.step >= self.training.steps
+
+    def _evaluate(self, last: bool, began: float) -> None:
+        with contextlib.suppress(_Stopped):
+            self.val_loss = self.evaluate(0 if last else self.training.eval_batches)
+            self.evaluated = self.step
+            bits = {} if self.bytes_per_token is None else {"bits_per_byte": self.bits_per_byte(self.val_loss)}
+            self._record(began, val_loss=self.val_loss, **bits)
+
+    def _save(self) -> None:
+        self._saved = self.step
+        if self.on_save is not None:
+            self.on_save(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that decides how the run goes on, but for the model and the optimizer: counters, cursor, streams."""
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            "seconds": self.seconds,
+            "evaluated": self.evaluated,
+            "val_loss": self.val_loss if self.evaluated else None,
+            "sampler": self.sampler.state_dict(),
+            "random": random.default_generator.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on exactly where `state_dict` was taken. Raises ValueError if the data is other data."""
+        self.sampler.load_state_dict(state["sampler"])
+        random.default_generator.load_state_dict(state["random"])
+        self.step = self._saved = state["step"]
+        self.tokens, self.seconds, self.evaluated = state["tokens"], state["seconds"], state["evaluated"]
+        self.val_loss = math.nan if state["val_loss"] is None else state["val_loss"]
 
     def bits_per_byte(self, nats_per_token: float) -> float:
         """Loss that does not depend on the tokenizer: nats per token / ln 2 / bytes per token."""

@@ -1,25 +1,32 @@
 """One run from text to checkpoint: what `tinyllm train` and the example do, in the order it happens.
 
-Text -> split -> tokenizer -> token files -> model -> Trainer -> checkpoint, logs, curves, all in
-`config.training.out`. Each step is a function of its own, for those who want only some of them.
+Text -> split -> tokenizer -> token files -> model -> Trainer -> checkpoints, logs, curves, all in
+`config.training.out`. Each step is a function of its own, for those who want only some of them. A run goes on from a
+checkpoint as if it had never stopped; what must be equal for that is checked here.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 import time
+import warnings
 from dataclasses import dataclass
 
 from .. import _io, backend, random
-from ..config import Config, DataConfig, ModelConfig
+from ..config import Config, DataConfig, ModelConfig, to_dict
 from ..data import TokenFile, WindowSampler, read_text, split, write_tokens
+from ..errors import CheckpointError, ConfigError
 from ..models.gpt import GPT, GPTConfig
 from ..tokenizers import BPETokenizer, CharTokenizer
 from ..tokenizers.base import Tokenizer
 from . import checkpoint, plot
+from .checkpoint import Checkpoint
 from .log import Progress, RunLog, read_log
 from .loop import Trainer
+from .signals import on_interrupt
+from .store import Store
 
 
 @dataclass
@@ -56,6 +63,22 @@ def write_split(path: str, text: str, tokenizer: Tokenizer) -> TokenFile:
     return TokenFile(path)
 
 
+def reopen_split(path: str, text: str, tokenizer: Tokenizer, sha256: str) -> TokenFile:
+    """The token file of a run that goes on: the one at `path` if its ids have this SHA-256, else made again. Raises
+    CheckpointError if that does not give them.
+    """
+    try:
+        found = TokenFile(path)
+        if found.sha256 == sha256 and found.intact():
+            return found
+    except (OSError, ValueError):
+        pass  # absent or damaged
+    made = write_split(path, text, tokenizer)
+    if made.sha256 != sha256:
+        raise CheckpointError(f"{path}: the tokenizer gives other ids than it gave before: {made.sha256} for {sha256}")
+    return made
+
+
 def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
     """A GPT with fresh weights that follow from `seed` alone."""
     random.manual_seed(seed)
@@ -75,17 +98,36 @@ def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
     )
 
 
-def train(config: Config, *, quiet: bool = False) -> Result:
-    """Train by a configuration; what it leaves lies in `config.training.out`. `quiet` prints nothing."""
+def train(config: Config, *, start: Checkpoint | None = None, weights_only: bool = False, quiet: bool = False) -> Result:
+    """Train by a configuration; what it leaves lies in `config.training.out`. `quiet` prints nothing.
+
+    With `start`, go on from a checkpoint of the same data, tokenizer, architecture and seed, exactly as if the run had
+    not stopped; `weights_only` takes its weights and tokenizer alone, and starts at step 0. Raises CheckpointError that
+    says what differs. SIGINT and SIGTERM save a checkpoint after the step and then raise KeyboardInterrupt.
+    """
     began = time.perf_counter()
     out = config.training.out
     _io.make_directory(out)
-
-    train_text, val_text = split(read_text(config.data.text), config.data.val_fraction)
-    tokenizer = make_tokenizer(config.data, train_text, val_text)
-    train_tokens = write_split(os.path.join(out, "train.tokens"), train_text, tokenizer)
-    val_tokens = write_split(os.path.join(out, "val.tokens"), val_text, tokenizer)
+    resumed = start if start is not None and not weights_only else None
+    store = Store(out, config.training.keep_last)
+    if resumed is None:
+        check_replaceable(store)
+    text = read_text(config.data.text)
+    text_sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
+    if start is not None:
+        check_same(config, start, text_sha256, weights_only)
+    train_text, val_text = split(text, config.data.val_fraction)
+    tokenizer = make_tokenizer(config.data, train_text, val_text) if start is None else start.tokenizer
+    files = [os.path.join(out, name) for name in ("train.tokens", "val.tokens")]
+    if resumed is None:
+        train_tokens, val_tokens = map(write_split, files, (train_text, val_text), (tokenizer,) * 2)
+    else:
+        known = resumed.state["data"]["train"], resumed.state["data"]["val"]
+        train_tokens, val_tokens = map(reopen_split, files, (train_text, val_text), (tokenizer,) * 2, known)
+    data = {"text": text_sha256, "train": train_tokens.sha256, "val": val_tokens.sha256}
     model = build_model(config.model, tokenizer.vocab_size, config.training.seed)
+    if start is not None:
+        checkpoint.load_weights(model, start.tensors, start.directory)
     sampler = WindowSampler(train_tokens, config.model.n_positions, config.training.seed)
     if not quiet:
         print(
@@ -94,33 +136,93 @@ def train(config: Config, *, quiet: bool = False) -> Result:
             flush=True,
         )
 
-    def keep(trainer: Trainer, val_loss: float) -> None:
-        checkpoint.save(
-            os.path.join(out, "checkpoint"),
-            model=model,
-            tokenizer=tokenizer,
-            config=config,
-            step=trainer.step,
-            metrics={"val_loss": val_loss, "bits_per_byte": trainer.bits_per_byte(val_loss)},
-        )
-
-    log = RunLog(out)
-    with Progress(config.training.steps, quiet) as progress:
+    if resumed is None:
+        store.clear()
+    log = _open_log(out, resumed)
+    with log, Progress(config.training.steps, quiet) as progress:
 
         def record(values: dict) -> None:
             log.write(values)
             progress.update(values)
 
+        def save(trainer: Trainer) -> None:
+            metrics = {}
+            if trainer.evaluated == trainer.step:
+                metrics = {"val_loss": trainer.val_loss, "bits_per_byte": trainer.bits_per_byte(trainer.val_loss)}
+            try:
+                state = {"trainer": trainer.state_dict(), "data": data, "log": log.position()}
+                store.save(
+                    trainer.step, model=model, tokenizer=tokenizer, config=config, optimizer=trainer.optimizer,
+                    state=state, metrics=metrics,
+                )  # fmt: skip
+            except OSError as error:
+                if trainer.finishing:
+                    raise
+                warnings.warn(f"step {trainer.step} is not saved: {error}; training goes on", stacklevel=2)
+
         trainer = Trainer(
             model, sampler, val_tokens, config.optimizer, config.training,
-            bytes_per_token=val_tokens.text_bytes / len(val_tokens), on_record=record, on_evaluation=keep,
+            bytes_per_token=val_tokens.text_bytes / len(val_tokens), on_record=record, on_save=save,
         )  # fmt: skip
-        try:
+        if resumed is not None:
+            trainer.optimizer.load_state_dict(resumed.optimizer)
+            trainer.load_state_dict(resumed.state["trainer"])
+        with on_interrupt(trainer.stop) as interrupted:
             val_loss = trainer.run()
-        finally:
-            log.close()
+        interrupted.raise_if_any(f"saved at step {trainer.step}; go on with: tinyllm train --resume {out}")
     draw_curves(out)
     return Result(model, tokenizer, val_loss, trainer.bits_per_byte(val_loss), time.perf_counter() - began, out)
+
+
+def check_same(config: Config, start: Checkpoint, text_sha256: str, weights_only: bool = False) -> None:
+    """Raise CheckpointError, which lists what differs, unless a run by `config` can go on from `start`. For the weights
+    alone only the architecture and the kind of tokenizer must be equal.
+    """
+    ours, theirs = to_dict(config), to_dict(start.config)
+    keys = [("model", key) for key in ours["model"]]
+    keys += [("data", "tokenizer"), ("data", "vocab_size")]
+    if not weights_only:
+        keys += [("data", "val_fraction"), ("training", "seed")]
+    differ = [
+        f"{section}.{key}: the checkpoint has {theirs[section][key]!r}, the configuration {ours[section][key]!r}"
+        for section, key in keys
+        if theirs[section][key] != ours[section][key]
+    ]
+    if not weights_only:
+        if start.optimizer is None or not start.state:
+            differ.append("the checkpoint holds weights alone, neither optimizer nor cursor")
+        elif (known := start.state["data"]["text"]) != text_sha256:
+            differ.append(f"the text {config.data.text!r} has SHA-256 {text_sha256}, the checkpoint's had {known}")
+        if start.step > config.training.steps:
+            differ.append(f"training.steps = {config.training.steps}: the checkpoint has made {start.step} already")
+    if differ:
+        hint = "" if weights_only else "\n  (a new run from its weights: add --weights-only)"
+        raise CheckpointError(f"{start.directory} cannot be continued:\n  " + "\n  ".join(differ) + hint)
+
+
+def check_replaceable(store: Store) -> None:
+    """Raise ConfigError if a new run would wipe out one that has not finished."""
+    try:
+        found = store.newest()
+    except CheckpointError:
+        return
+    steps = found.config.training.steps
+    if found.step < steps:
+        run = os.path.dirname(store.directory)
+        raise ConfigError(
+            f"training.out = {run!r} holds a run that stopped at step {found.step} of {steps}: go on with "
+            f"tinyllm train --resume {run}, choose another directory, or delete this one"
+        )
+
+
+def _open_log(out: str, resumed: Checkpoint | None) -> RunLog:
+    if resumed is None:
+        return RunLog(out)
+    try:
+        return RunLog(out, resumed.state["log"])
+    except ValueError as error:
+        warnings.warn(f"{error}: the log starts anew at step {resumed.step}", stacklevel=3)
+        return RunLog(out)
 
 
 def draw_curves(directory: str) -> None:
