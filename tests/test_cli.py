@@ -90,8 +90,8 @@ def test_train_then_generate(tmp_path):
         cwd=str(tmp_path),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
-    assert b"validation loss" in done.stdout and b"checkpoint: run/checkpoint" in done.stdout
-    manifest = json.loads((tmp_path / "run" / "checkpoint" / "manifest.json").read_text())
+    assert b"validation loss" in done.stdout and b"checkpoints: run/checkpoints" in done.stdout
+    manifest = json.loads((tmp_path / "run" / "checkpoints" / "step-00000012" / "manifest.json").read_text())
     assert manifest["config"]["training"] | {"steps": 12, "batch_size": 4} == manifest["config"]["training"]
 
     args = ("generate", "run", "--prompt", "the ", "--tokens", "20", "--seed", "3")

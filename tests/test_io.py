@@ -131,7 +131,13 @@ def test_lines_are_appended_one_write_each(tmp_path):
         with pytest.raises(ValueError, match="one line"):
             log.write("a\nb")
     assert (tmp_path / "log").read_text() == "line 0\nline 1\nline 2\nagain\n"
-    with _io.LineWriter(tmp_path / "log", truncate=True):
+    with _io.LineWriter(tmp_path / "log", keep=7) as log:
+        assert log.size == 7
+        log.write("one")
+    assert (tmp_path / "log").read_text() == "line 0\none\n"
+    with pytest.raises(ValueError, match="has 11 bytes, expected 12 or more"):
+        _io.LineWriter(tmp_path / "log", keep=12)
+    with _io.LineWriter(tmp_path / "log", keep=0):
         pass
     assert (tmp_path / "log").read_text() == ""
 

@@ -4,12 +4,10 @@ read back.
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
 import re
-import shutil
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -19,12 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm import _io, config, random
+from tinyllm import config, random
 from tinyllm.data import ArrayTokens, TokenFile, WindowSampler, windows
-from tinyllm.errors import CheckpointError, ConfigError
+from tinyllm.errors import ConfigError
 from tinyllm.models.gpt import GPT
-from tinyllm.tokenizers import CharTokenizer
-from tinyllm.training import checkpoint, load_model, log, loop, plot, train
+from tinyllm.training import load_model, log, loop, plot, train
 from tinyllm.training.loop import IGNORE, Runtime, Trainer, accumulate, evaluate, learning_rate, summed_loss
 from tinyllm.training.run import build_model
 
@@ -362,165 +359,6 @@ def test_png_where_matplotlib_is_installed(tmp_path, monkeypatch):
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
-# --- checkpoints ---
-
-TOKENIZER = CharTokenizer.train([TEXT[:51]])
-
-
-def save(directory, step: int = 1, model: GPT | None = None) -> GPT:
-    settings = micro()
-    model = model or build_model(settings.model, TOKENIZER.vocab_size, seed=step)
-    metrics = {"val_loss": 1.5}
-    checkpoint.save(str(directory), model=model, tokenizer=TOKENIZER, config=settings, step=step, metrics=metrics)
-    return model
-
-
-def test_a_checkpoint_comes_back(tmp_path):
-    model = save(tmp_path / "c", step=7)
-    back, tokenizer, saved = load_model(str(tmp_path / "c"))
-    assert not back.training
-    assert (saved.step, saved.config, saved.metrics) == (7, micro(), {"val_loss": 1.5})
-    assert tokenizer.fingerprint() == TOKENIZER.fingerprint() and back.config == model.config
-    for (name, p), (other, q) in zip(model.named_parameters(), back.named_parameters(), strict=True):
-        assert name == other and p.array.tobytes() == q.array.tobytes()
-    ids = np.array([TOKENIZER.encode("the cat ")])
-    np.testing.assert_array_equal(model(ids)[0].detach().numpy(), back(ids)[0].detach().numpy())
-
-
-def test_the_manifest_names_shape_slice_file_and_hash_of_each_tensor_once(tmp_path):
-    model = save(tmp_path / "c")
-    manifest = json.loads((tmp_path / "c" / "manifest.json").read_text())
-    assert sorted(e["name"] for e in manifest["tensors"]) == sorted(n for n, _ in model.named_parameters())
-    entry = manifest["tensors"][0]
-    assert entry.keys() == {"name", "dtype", "shape", "slice", "file", "sha256"}
-    assert entry["slice"] == [[0, n] for n in entry["shape"]] and entry["file"] in manifest["files"]
-    assert config.load(str(tmp_path / "c" / "config.toml"), config.Config()) == micro()
-
-
-def test_a_second_save_replaces_the_first_and_leaves_nothing_over(tmp_path):
-    save(tmp_path, 1)
-    second = save(tmp_path, 2)
-    assert len(os.listdir(tmp_path)) == 4
-    back, _, saved = load_model(str(tmp_path))
-    assert saved.step == 2
-    assert back.lm_head.weight.array.tobytes() == second.lm_head.weight.array.tobytes()
-
-
-@pytest.mark.parametrize("forever", [False, True])
-def test_whatever_call_fails_a_whole_checkpoint_stands(tmp_path, forever):
-    folder, old, new = tmp_path / "c", tmp_path / "old", tmp_path / "new"
-    save(old, 1)
-    save(new, 2)
-    model = load_model(str(new))[0]
-    failed = 0
-    for n in range(1, 100):
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(old, folder)
-        calls = 0
-
-        def hook(name: str, path: str, n: int = n) -> None:
-            nonlocal calls
-            calls += 1
-            if calls == n or (forever and calls > n):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-        try:
-            with _io.inject(hook):
-                save(folder, 2, model)
-        except OSError as error:
-            failed += 1
-            assert error.errno == errno.ENOSPC and str(folder) in str(error)
-        else:
-            break
-        assert load_model(str(folder))[2].step in (1, 2)
-        assert not [name for name in os.listdir(folder) if name.endswith(".tmp")]
-        save(folder, 2, model)  # what is left over never blocks the next save
-        assert load_model(str(folder))[2].step == 2
-    assert failed > 15
-
-
-def test_saving_the_same_weights_at_a_later_step_changes_no_file_but_the_manifest(tmp_path):
-    model = save(tmp_path, 1)
-    before = {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path) if name != "manifest.json"}
-    save(tmp_path, 2, model)
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path) if name != "manifest.json"} == before
-    assert checkpoint.load(str(tmp_path)).step == 2
-
-
-def test_any_damage_is_found(tmp_path):
-    save(tmp_path / "good")
-    rng = np.random.default_rng(0)
-    for name in os.listdir(tmp_path / "good"):
-        if name == "config.toml":  # for people; the manifest holds it
-            continue
-        data = bytearray((tmp_path / "good" / name).read_bytes())
-        for _ in range(6 if name != "manifest.json" else 0):
-            folder = tmp_path / "bad"
-            shutil.copytree(tmp_path / "good", folder, dirs_exist_ok=True)
-            at = int(rng.integers(len(data)))
-            changed = data.copy()
-            changed[at] ^= 1 << int(rng.integers(8))
-            (folder / name).write_bytes(changed)
-            with pytest.raises(CheckpointError, match=re.escape(name)):
-                checkpoint.load(str(folder))
-            (folder / name).write_bytes(data[:at])
-            with pytest.raises(CheckpointError, match=re.escape(name)):
-                checkpoint.load(str(folder))
-        folder = tmp_path / "lost"
-        shutil.copytree(tmp_path / "good", folder, dirs_exist_ok=True)
-        (folder / name).unlink()
-        with pytest.raises(CheckpointError, match=re.escape(name)):
-            checkpoint.load(str(folder))
-
-
-def edit(path, change) -> None:
-    manifest = json.loads(path.read_text())
-    change(manifest)
-    path.write_text(json.dumps(manifest))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda m: m.update(format="x"), "not the manifest"),
-        (lambda m: m.update(version=2), "version 2 of the format"),
-        (lambda m: m.pop("tensors"), "damaged manifest: KeyError 'tensors'"),
-        (lambda m: m.update(files=[]), "damaged manifest"),
-        (lambda m: m.update(tensors=5), "damaged manifest"),
-        (lambda m: m["tensors"].append({}), "damaged manifest"),
-        (lambda m: m["files"].update({"../x": {"bytes": 1, "sha256": ""}}), "outside the checkpoint"),
-        (lambda m: m["files"].update({"/etc/passwd": {"bytes": 1, "sha256": ""}}), "outside the checkpoint"),
-        (lambda m: m["tokenizer"].update(file="other.json"), "not among the files"),
-        (lambda m: m["tokenizer"].update(fingerprint="0"), "fingerprint"),
-        (lambda m: m["config"]["model"].update(n_layers=1), "did you mean model.n_layer"),
-        (lambda m: m["tensors"][0].update(sha256="0"), "damaged"),
-        (lambda m: m["tensors"][0].update(name="nobody"), "'nobody' is not in"),
-        (lambda m: m["tensors"][0].update(shape=[1, 2]), "is a part"),
-        (lambda m: m["tensors"][0].update(dtype="float64"), "expected float64"),
-        (lambda m: m["model"].update(type="llama"), "'llama'; this version of tinyllm builds 'gpt'"),
-        (lambda m: m["model"].update(n_layer="1"), "n_layer: expected an integer"),
-        (lambda m: m["model"].update(n_head=3), "n_embd must be divisible"),
-        (lambda m: m["model"].update(n_layer=2), "the model wants transformer.h.1.ln_1.weight"),
-        (lambda m: m["model"].update(n_embd=8), r"file has transformer.wte.weight \(\d+, 16\), the model wants"),
-        (lambda m: m["tensors"].pop(), "the file lacks it"),
-    ],
-)  # fmt: skip
-def test_a_manifest_that_cannot_be_is_refused(tmp_path, change, message):
-    save(tmp_path)
-    edit(tmp_path / "manifest.json", change)
-    with pytest.raises(CheckpointError, match=message):
-        load_model(str(tmp_path))
-
-
-def test_what_is_no_manifest_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match="manifest.json cannot be read"):
-        checkpoint.load(str(tmp_path / "absent"))
-    for text in (b"", b"[]", b"{", b"\xff", b"[" * 100_000, b"9" * 5000):
-        (tmp_path / "manifest.json").write_bytes(text)
-        with pytest.raises(CheckpointError, match="manifest"):
-            checkpoint.load(str(tmp_path))
-
-
 # --- a whole run ---
 
 
@@ -535,12 +373,12 @@ def test_a_run_leaves_checkpoint_logs_and_curves(tmp_path, kind, capsys):
     out = capsys.readouterr()
     assert out.out == "" and "25 steps of 32 tokens" in out.err and "validation loss" in out.err
     run = tmp_path / "run"
-    assert {"checkpoint", "log.jsonl", "log.csv", "loss.svg", "train.tokens", "val.tokens"} <= set(os.listdir(run))
+    assert {"checkpoints", "log.jsonl", "log.csv", "loss.svg", "train.tokens", "val.tokens"} <= set(os.listdir(run))
     records = log.read_log(str(run))
     assert [r["step"] for r in records if "val_loss" in r] == [10, 20, 25]
     assert records[-1]["val_loss"] == result.val_loss < math.log(result.tokenizer.vocab_size)
 
-    model, tokenizer, saved = load_model(str(run / "checkpoint"))
+    model, tokenizer, saved = load_model(str(run))
     assert saved.step == 25 and saved.config == settings and saved.metrics["val_loss"] == result.val_loss
     tokens = TokenFile(run / "val.tokens")
     assert tokens.tokenizer == tokenizer.fingerprint() and tokens.text_bytes == len(TEXT) - int(len(TEXT) * 0.9)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def train(args: Sequence[str]) -> int:
-    """Train a GPT on a text: [--preset NAME | --resume RUN [--weights-only]] [--config FILE] [--section.key VALUE ...]"""
+    """Train a GPT on a text: [--preset NAME | --resume RUN [--weights-only]] [--config FILE] [--section.key VALUE]"""
     from . import config
 
     parser = _parser("train", train, add_help=False)
@@ -216,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"tinyllm {name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:  # a run that was stopped says by which signal, and that it has saved
-        print(f"\ntinyllm {name}: {error or 'interrupted'}", file=sys.stderr)
+        print(f"\ntinyllm {name}: {str(error) or 'interrupted'}", file=sys.stderr)
         return 128 + getattr(error, "signum", signal.SIGINT)
 
 

@@ -144,9 +144,8 @@ class TrainingConfig:
     """Directory for the checkpoints, logs, curves and token files."""
 
     def __post_init__(self) -> None:
-        _positive(
-            self, "training", "steps", "batch_size", "accumulation", "eval_every", "log_every", "save_every", "keep_last"
-        )
+        _positive(self, "training", "steps", "batch_size", "accumulation", "keep_last")
+        _positive(self, "training", "eval_every", "log_every", "save_every")
         _check(self.eval_batches >= 0, f"training.eval_batches is not negative, got {self.eval_batches}")
         _check(0 <= self.seed < 2**32, f"training.seed is from 0 to 2**32 - 1, got {self.seed}")
         _check(self.out != "", "training.out is empty: expected a directory")

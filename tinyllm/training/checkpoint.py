@@ -86,9 +86,9 @@ def save(
     for file, tensors in written.items():
         # SHA-256 runs at about the speed of a disk: side by side they take the time of one
         with ThreadPoolExecutor(1) as other:
-            hashes = other.submit(lambda arrays=tensors: {name: _hash(array) for name, array in arrays.items()})
+            hashes = other.map(_hash, tensors.values())
             sizes[file] = safetensors.write(os.path.join(directory, file), tensors)
-            entries += [_entry(file, name, array, hashes.result()[name]) for name, array in tensors.items()]
+        entries += [_entry(file, name, x, sha256) for (name, x), sha256 in zip(tensors.items(), hashes, strict=True)]
     tokenizer.save(os.path.join(directory, WORDS))
     _io.write_atomic(os.path.join(directory, CONFIG), dumps(config))
     content = {
@@ -115,8 +115,8 @@ def load(directory: str) -> Checkpoint:
     content = manifest.read(path)
     try:
         files, entries, fingerprint = content["files"], content["tensors"], content["tokenizer"]
-        for name, facts in files.items():
-            _check_file(directory, name, facts)
+        for name in {WEIGHTS, WORDS, CONFIG, *files}:
+            _check_file(directory, name, files[name])
         stored = {
             name: safetensors.read(os.path.join(directory, name))[0] for name in (WEIGHTS, OPTIMIZER) if name in files
         }
@@ -164,9 +164,7 @@ def build_model(checkpoint: Checkpoint) -> GPT:
     settings = dict(checkpoint.model_config)
     kind = settings.pop("type", None)
     if kind != "gpt":
-        raise CheckpointError(
-            f"{checkpoint.directory}: a model of type {kind!r}; this version of tinyllm builds 'gpt'"
-        )
+        raise CheckpointError(f"{checkpoint.directory}: a model of type {kind!r}; this version of tinyllm builds 'gpt'")
     try:
         model = GPT(from_dict(settings, GPTConfig()))
     except ValueError as error:

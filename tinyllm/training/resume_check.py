@@ -1,4 +1,4 @@
-"""Does a run that is killed and resumed end as the one that is not? `tinyllm resume-check` shows it for a configuration.
+"""Does a run that is killed and resumed end as one that is not? `tinyllm resume-check` shows it for a configuration.
 
 Runs are processes of their own (`python -m tinyllm train`), killed with SIGKILL at random steps. What is compared is
 `identity`: the bytes of every weight and of the optimizer's state, the cursor, the random streams and the log, times
@@ -134,7 +134,7 @@ def _resume(run: str) -> list[str]:
 
 
 def _kill_after(command: list[str], run: str, step: int) -> int:
-    """Start a run and kill it once its log shows `step` and it has a checkpoint. Returns the step that it had come to."""
+    """Start a run and kill it once its log shows `step` and it has a checkpoint. Returns the step that it came to."""
     path, reached = os.path.join(run, "log.jsonl"), 0
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and (reached < step or not Store(run).steps()):

@@ -98,7 +98,9 @@ def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
     )
 
 
-def train(config: Config, *, start: Checkpoint | None = None, weights_only: bool = False, quiet: bool = False) -> Result:
+def train(
+    config: Config, *, start: Checkpoint | None = None, weights_only: bool = False, quiet: bool = False
+) -> Result:
     """Train by a configuration; what it leaves lies in `config.training.out`. `quiet` prints nothing.
 
     With `start`, go on from a checkpoint of the same data, tokenizer, architecture and seed, exactly as if the run had
@@ -111,7 +113,7 @@ def train(config: Config, *, start: Checkpoint | None = None, weights_only: bool
     resumed = start if start is not None and not weights_only else None
     store = Store(out, config.training.keep_last)
     if resumed is None:
-        check_replaceable(store)
+        check_replaceable(store, start)
     text = read_text(config.data.text)
     text_sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
     if start is not None:
@@ -164,7 +166,7 @@ def train(config: Config, *, start: Checkpoint | None = None, weights_only: bool
             model, sampler, val_tokens, config.optimizer, config.training,
             bytes_per_token=val_tokens.text_bytes / len(val_tokens), on_record=record, on_save=save,
         )  # fmt: skip
-        if resumed is not None:
+        if resumed is not None and resumed.optimizer is not None:
             trainer.optimizer.load_state_dict(resumed.optimizer)
             trainer.load_state_dict(resumed.state["trainer"])
         with on_interrupt(trainer.stop) as interrupted:
@@ -200,15 +202,19 @@ def check_same(config: Config, start: Checkpoint, text_sha256: str, weights_only
         raise CheckpointError(f"{start.directory} cannot be continued:\n  " + "\n  ".join(differ) + hint)
 
 
-def check_replaceable(store: Store) -> None:
-    """Raise ConfigError if a new run would wipe out one that has not finished."""
+def check_replaceable(store: Store, start: Checkpoint | None) -> None:
+    """Raise ConfigError if a new run would wipe out one that has not finished, or the one that it starts from."""
+    run = os.path.dirname(store.directory)
+    if start is not None and os.path.realpath(start.directory).startswith(os.path.realpath(run) + os.sep):
+        raise ConfigError(
+            f"training.out = {run!r}: the new run would replace the checkpoint that it starts from; choose another one"
+        )
     try:
         found = store.newest()
     except CheckpointError:
         return
     steps = found.config.training.steps
     if found.step < steps:
-        run = os.path.dirname(store.directory)
         raise ConfigError(
             f"training.out = {run!r} holds a run that stopped at step {found.step} of {steps}: go on with "
             f"tinyllm train --resume {run}, choose another directory, or delete this one"

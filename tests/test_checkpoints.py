@@ -1,0 +1,496 @@
+"""Checkpoints: whole or not at all, every damage found, the right ones kept, and a run that goes on from one as if it
+had never stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from tinyllm import _io, config, optim
+from tinyllm.errors import CheckpointError, ConfigError
+from tinyllm.models.gpt import GPT
+from tinyllm.tokenizers import CharTokenizer
+from tinyllm.training import Store, checkpoint, load_model, log, loop, manifest, train
+from tinyllm.training.resume_check import CONTROLS, check, drop, identity
+from tinyllm.training.run import build_model
+from tinyllm.training.signals import Interrupted
+from tinyllm.training.store import find
+
+T = 8
+TEXT = "the cat sat on the mat and the dog sat on the log; " * 12
+
+
+def micro(**changes) -> config.Config:
+    base = {
+        "model__n_layer": 1, "model__n_head": 2, "model__n_embd": 16, "model__n_positions": T,
+        "optimizer__learning_rate": 1e-2, "optimizer__warmup_steps": 5, "training__steps": 40,
+        "training__batch_size": 4, "training__eval_every": 20,
+    }  # fmt: skip
+    return config.replace(config.Config(), **base | changes)
+
+
+TOKENIZER = CharTokenizer.train([TEXT[:51]])
+
+
+def save(directory, step: int = 1, model: GPT | None = None, **more) -> GPT:
+    settings = micro()
+    model = model or build_model(settings.model, TOKENIZER.vocab_size, seed=step)
+    metrics = {"val_loss": 1.5}
+    checkpoint.save(
+        str(directory), model=model, tokenizer=TOKENIZER, config=settings, step=step, metrics=metrics, **more
+    )
+    return model
+
+
+def stepped_optimizer(model: GPT) -> optim.AdamW:
+    """An optimizer that has made a step, so that it has state."""
+    optimizer = loop.make_optimizer(model, micro().optimizer)
+    loss = model.loss(np.array([TOKENIZER.encode("the cat ")]), np.array([TOKENIZER.encode("he cat s")]))
+    loss.backward()
+    optimizer.step()
+    return optimizer
+
+
+def test_a_checkpoint_comes_back(tmp_path):
+    model = save(tmp_path / "c", step=7)
+    back, tokenizer, saved = load_model(str(tmp_path / "c"))
+    assert not back.training
+    assert (saved.step, saved.config, saved.metrics) == (7, micro(), {"val_loss": 1.5})
+    assert saved.optimizer is None and saved.state == {}
+    assert tokenizer.fingerprint() == TOKENIZER.fingerprint() and back.config == model.config
+    for (name, p), (other, q) in zip(model.named_parameters(), back.named_parameters(), strict=True):
+        assert name == other and p.array.tobytes() == q.array.tobytes()
+    ids = np.array([TOKENIZER.encode("the cat ")])
+    np.testing.assert_array_equal(model(ids)[0].detach().numpy(), back(ids)[0].detach().numpy())
+
+
+def test_optimizer_and_state_come_back(tmp_path):
+    model = build_model(micro().model, TOKENIZER.vocab_size, seed=1)
+    optimizer = stepped_optimizer(model)
+    state = {"cursor": {"step": 3}, "rate": 0.1}
+    save(tmp_path, 1, model, optimizer=optimizer, state=state)
+    saved = checkpoint.load(str(tmp_path))
+    assert saved.state == state
+    other = loop.make_optimizer(checkpoint.build_model(saved), micro().optimizer)
+    other.load_state_dict(saved.optimizer)
+    mine, back = optimizer.state_dict(by_name=True), other.state_dict(by_name=True)
+    assert mine["state"].keys() == back["state"].keys() and len(mine["state"]) == len(list(model.parameters()))
+    for name, values in mine["state"].items():
+        assert values["step"] == back["state"][name]["step"] == 1
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert values[key].array.any()
+            assert values[key].array.tobytes() == back["state"][name][key].array.tobytes()
+
+
+def test_the_manifest_names_shape_slice_file_and_hash_of_each_tensor_once(tmp_path):
+    model = save(tmp_path / "c")
+    content = manifest.read(str(tmp_path / "c" / "manifest.json"))
+    assert sorted(e["name"] for e in content["tensors"]) == sorted(n for n, _ in model.named_parameters())
+    entry = content["tensors"][0]
+    assert entry.keys() == {"name", "dtype", "shape", "slice", "file", "sha256"}
+    assert entry["slice"] == [[0, n] for n in entry["shape"]] and entry["file"] in content["files"]
+    assert config.load(str(tmp_path / "c" / "config.toml"), config.Config()) == micro()
+
+
+def test_a_second_save_replaces_the_first_and_leaves_nothing_over(tmp_path):
+    save(tmp_path, 1, optimizer=stepped_optimizer(build_model(micro().model, TOKENIZER.vocab_size, seed=1)))
+    second = save(tmp_path, 2)
+    assert set(os.listdir(tmp_path)) == {"manifest.json", "model.safetensors", "tokenizer.json", "config.toml"}
+    back, _, saved = load_model(str(tmp_path))
+    assert saved.step == 2
+    assert back.lm_head.weight.array.tobytes() == second.lm_head.weight.array.tobytes()
+
+
+def test_removing_a_checkpoint_leaves_the_files_of_others(tmp_path):
+    save(tmp_path)
+    (tmp_path / ".model.safetensors.12-0123abcd.tmp").write_text("cut off")
+    (tmp_path / "notes.txt").write_text("mine")
+    checkpoint.remove(str(tmp_path))
+    assert os.listdir(tmp_path) == ["notes.txt"]
+    checkpoint.remove(str(tmp_path / "absent"))
+
+
+# --- the checkpoints of a run ---
+
+
+def put(store: Store, step: int, model: GPT, **metrics: float) -> str:
+    return store.save(step, model=model, tokenizer=TOKENIZER, config=micro(), metrics=metrics)
+
+
+def test_the_newest_few_and_the_best_are_kept(tmp_path):
+    store, model = Store(str(tmp_path), keep_last=2), build_model(micro().model, TOKENIZER.vocab_size, seed=1)
+    with pytest.raises(CheckpointError, match="no run has saved"):
+        store.newest()
+    for step, loss in enumerate([3.0, 1.0, 1.0, 2.0, 4.0], 1):
+        put(store, step, model, val_loss=loss)
+    assert (store.steps(), store.best()) == ([2, 4, 5], 2)
+    put(store, 6, model)  # not evaluated
+    assert (store.steps(), store.best()) == ([2, 5, 6], 2)
+    assert store.newest().step == load_model(str(tmp_path))[2].step == 6
+    store.clear()
+    assert store.steps() == [] and store.best() is None
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
+    store, model = Store(str(tmp_path), keep_last=3), build_model(micro().model, TOKENIZER.vocab_size, seed=1)
+    paths = [put(store, step, model) for step in (1, 2, 3)]
+    with open(os.path.join(paths[2], "model.safetensors"), "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    os.unlink(os.path.join(paths[1], "tokenizer.json"))
+    with pytest.warns(UserWarning) as warned:
+        assert store.newest().step == 1
+    assert [re.search("step-0000000[0-9]", str(w.message))[0] for w in warned] == ["step-00000003", "step-00000002"]
+    assert all("going back to step 1" in str(w.message) for w in warned)
+    os.unlink(os.path.join(paths[0], "config.toml"))
+    with pytest.raises(CheckpointError, match="no whole checkpoint") as error:
+        store.newest()
+    assert all(path in str(error.value) for path in paths)
+
+
+@pytest.mark.parametrize("forever", [False, True])
+def test_whatever_call_fails_a_whole_checkpoint_stands(tmp_path, forever):
+    folder, old = tmp_path / "run", tmp_path / "old"
+    model = build_model(micro().model, TOKENIZER.vocab_size, seed=1)
+    put(Store(str(old), keep_last=1), 1, model)
+    failed = 0
+    for n in range(1, 100):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(old, folder)
+        store, calls = Store(str(folder), keep_last=1), 0
+
+        def hook(name: str, path: str, n: int = n) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == n or (forever and calls > n):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        try:
+            with _io.inject(hook):
+                put(store, 2, model)
+        except OSError as error:
+            failed += 1
+            assert error.errno == errno.ENOSPC and str(folder) in str(error)
+        else:
+            break
+        assert store.newest().step in (1, 2)
+        assert not [name for _, _, names in os.walk(folder) for name in names if name.endswith(".tmp")]
+        put(store, 2, model)  # what is left over never blocks the next save
+        assert store.steps() == [2]
+    assert failed > 25
+
+
+def test_any_damage_is_found(tmp_path):
+    save(tmp_path / "good", optimizer=stepped_optimizer(build_model(micro().model, TOKENIZER.vocab_size, seed=1)))
+    rng = np.random.default_rng(0)
+    for name in os.listdir(tmp_path / "good"):
+        data = bytearray((tmp_path / "good" / name).read_bytes())
+        for _ in range(10):
+            folder = tmp_path / "bad"
+            shutil.copytree(tmp_path / "good", folder, dirs_exist_ok=True)
+            at = int(rng.integers(len(data)))
+            changed = data.copy()
+            changed[at] ^= 1 << int(rng.integers(8))
+            (folder / name).write_bytes(changed)
+            with pytest.raises(CheckpointError, match=re.escape(name)):
+                checkpoint.load(str(folder))
+            (folder / name).write_bytes(data[:at])
+            with pytest.raises(CheckpointError, match=re.escape(name)):
+                checkpoint.load(str(folder))
+        folder = tmp_path / "lost"
+        shutil.copytree(tmp_path / "good", folder, dirs_exist_ok=True)
+        (folder / name).unlink()
+        with pytest.raises(CheckpointError, match=re.escape(name)):
+            checkpoint.load(str(folder))
+
+
+def edit(path, change) -> None:
+    content = manifest.read(str(path))
+    change(content)
+    path.write_text(manifest.render(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda m: m.update(format="x"), "not the manifest"),
+        (lambda m: m.update(version=2), "version 2 of the format"),
+        (lambda m: m["files"].pop("tokenizer.json"), "damaged manifest: KeyError 'tokenizer.json'"),
+        (lambda m: m.pop("tensors"), "damaged manifest: KeyError 'tensors'"),
+        (lambda m: m.update(files=[]), "damaged manifest"),
+        (lambda m: m.update(tensors=5), "damaged manifest"),
+        (lambda m: m["tensors"].append({}), "damaged manifest"),
+        (lambda m: m["files"].update({"../x": {"bytes": 1, "hashed": 1, "sha256": ""}}), "none of a checkpoint's"),
+        (lambda m: m["files"].update({"/etc/passwd": {"bytes": 1}}), "none of a checkpoint's"),
+        (lambda m: m.update(tokenizer="0"), "fingerprint"),
+        (lambda m: m["config"]["model"].update(n_layers=1), "did you mean model.n_layer"),
+        (lambda m: m["tensors"][0].update(sha256="0"), "damaged"),
+        (lambda m: m["tensors"][0].update(name="nobody"), "'nobody' is not in"),
+        (lambda m: m["tensors"][0].update(shape=[1, 2]), "is a part"),
+        (lambda m: m["tensors"][0].update(dtype="float64"), "expected float64"),
+        (lambda m: m["model"].update(type="llama"), "'llama'; this version of tinyllm builds 'gpt'"),
+        (lambda m: m["model"].update(n_layer="1"), "n_layer: expected an integer"),
+        (lambda m: m["model"].update(n_head=3), "n_embd must be divisible"),
+        (lambda m: m["model"].update(n_layer=2), "the model wants transformer.h.1.ln_1.weight"),
+        (lambda m: m["model"].update(n_embd=8), r"file has transformer.wte.weight \(\d+, 16\), the model wants"),
+        (lambda m: m["tensors"].pop(), "the file lacks it"),
+    ],
+)  # fmt: skip
+def test_a_manifest_that_cannot_be_is_refused(tmp_path, change, message):
+    save(tmp_path)
+    edit(tmp_path / "manifest.json", change)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(str(tmp_path))
+
+
+def test_what_is_no_manifest_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="manifest.json cannot be read"):
+        checkpoint.load(str(tmp_path / "absent"))
+    for text in (b"", b"[]", b"{", b"\xff", b"[" * 100_000, b"9" * 5000):
+        (tmp_path / "manifest.json").write_bytes(text)
+        with pytest.raises(CheckpointError, match="manifest"):
+            checkpoint.load(str(tmp_path))
+
+
+# --- a run that goes on ---
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing catches it."""
+
+
+def run_settings(tmp_path, name: str = "run", **changes) -> config.Config:
+    (tmp_path / "text").write_text(TEXT)
+    base = {
+        "data__text": str(tmp_path / "text"), "data__tokenizer": "char", "training__out": str(tmp_path / name),
+        "training__steps": 25, "training__eval_every": 10, "training__eval_batches": 2, "training__save_every": 5,
+        "training__log_every": 3, "training__accumulation": 2, "model__dropout": 0.1,
+    }  # fmt: skip
+    return micro(**base | changes)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory) -> dict[str, str]:
+    settings = run_settings(tmp_path_factory.mktemp("unbroken"))
+    train(settings, quiet=True)
+    return identity(settings.training.out)
+
+
+def killed_at(calls: int):
+    """A hook that ends the process, in effect, at a system call: every later one fails too, as there is none."""
+    count = 0
+
+    def hook(name: str, path: str) -> None:
+        nonlocal count
+        count += 1
+        if count >= calls:
+            raise Killed
+
+    return hook
+
+
+def resume(settings: config.Config, **keywords):
+    return train(settings, start=find(settings.training.out), quiet=True, **keywords)
+
+
+@pytest.mark.parametrize("calls", [100, 117, 130, 151, 170, 194, 211, 260])
+def test_a_run_killed_at_a_system_call_ends_as_the_unbroken_one(tmp_path, unbroken, calls):
+    settings = run_settings(tmp_path)
+    with pytest.raises(Killed), _io.inject(killed_at(calls)):
+        train(settings, quiet=True)
+    resume(settings)
+    assert identity(settings.training.out) == unbroken
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert len(lines) == len(set(lines)) and [json.loads(line)["step"] for line in lines] == sorted(
+        r["step"] for r in log.read_log(settings.training.out)
+    )
+
+
+def test_the_check_of_identity_bites(tmp_path, unbroken):
+    settings = run_settings(tmp_path)
+    with pytest.raises(Killed), _io.inject(killed_at(200)):
+        train(settings, quiet=True)
+    assert 0 < find(settings.training.out).step < 25
+    for part in CONTROLS:
+        copy = config.replace(settings, training__out=str(tmp_path / f"without {part}"))
+        shutil.copytree(settings.training.out, copy.training.out)
+        drop(copy.training.out, part)
+        resume(copy)
+        assert identity(copy.training.out)["weights"] != unbroken["weights"], part
+
+
+def test_resume_check_runs_processes_and_reports(tmp_path):
+    rows = check(run_settings(tmp_path, training__log_every=1), str(tmp_path), kills=1)
+    assert [row.good for row in rows] == [True] * 4, rows
+    assert rows[0].found == "every byte equal" and all("seen in weights" in row.found for row in rows[1:])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__n_layer": 2}, "model.n_layer: the checkpoint has 1, the configuration 2"),
+        ({"data__tokenizer": "bpe"}, "data.tokenizer: the checkpoint has 'char', the configuration 'bpe'"),
+        ({"training__seed": 3}, "training.seed: the checkpoint has 1337, the configuration 3"),
+        ({"data__val_fraction": 0.2}, "data.val_fraction"),
+        ({"training__steps": 24}, "the checkpoint has made 25 already"),
+    ],
+)
+def test_another_run_is_not_a_continuation(tmp_path, changes, message):
+    settings = run_settings(tmp_path)
+    train(settings, quiet=True)
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        resume(config.replace(settings, **changes))
+    train(settings, start=find(settings.training.out), quiet=True)  # nothing left to do: the same run
+
+
+def test_another_text_is_refused_and_named(tmp_path):
+    settings = run_settings(tmp_path)
+    train(settings, quiet=True)
+    (tmp_path / "text").write_text(TEXT.replace("cat", "cow"))
+    with pytest.raises(CheckpointError, match="has SHA-256 .*, the checkpoint's had"):
+        resume(settings)
+
+
+def test_a_longer_run_goes_on_from_a_finished_one(tmp_path):
+    settings = run_settings(tmp_path)
+    train(settings, quiet=True)
+    assert train(config.replace(settings, training__steps=30), start=find(settings.training.out), quiet=True)
+    assert [r["step"] for r in log.read_log(settings.training.out) if "val_loss" in r] == [10, 20, 25, 30]
+
+
+def test_weights_only_starts_a_new_run(tmp_path):
+    settings = run_settings(tmp_path)
+    train(settings, quiet=True)
+    start = find(settings.training.out)
+    fresh = run_settings(tmp_path, "fresh", training__steps=1)
+    fresh = config.replace(fresh, optimizer=config.OptimizerConfig(learning_rate=1e-9, min_lr=0.0))
+    result = train(fresh, start=start, weights_only=True, quiet=True)
+    np.testing.assert_allclose(result.model.lm_head.weight.array, start.tensors["transformer.wte.weight"], atol=1e-6)
+    assert find(fresh.training.out).step == 1
+    with pytest.raises(CheckpointError, match=re.escape("model.n_embd")):
+        train(config.replace(fresh, model__n_embd=32), start=start, weights_only=True)
+    with pytest.raises(ConfigError, match="would replace the checkpoint that it starts from"):
+        train(settings, start=start, weights_only=True)
+
+
+def test_an_unfinished_run_is_not_replaced_by_a_new_one(tmp_path):
+    settings = run_settings(tmp_path)
+    with pytest.raises(Killed), _io.inject(killed_at(200)):
+        train(settings, quiet=True)
+    before = identity(settings.training.out)
+    with pytest.raises(ConfigError, match="holds a run that stopped at step .* of 25: go on with tinyllm train"):
+        train(settings, quiet=True)
+    assert identity(settings.training.out) == before
+
+
+def test_token_files_that_are_lost_or_damaged_are_made_again(tmp_path, unbroken):
+    settings = run_settings(tmp_path)
+    with pytest.raises(Killed), _io.inject(killed_at(200)):
+        train(settings, quiet=True)
+    (tmp_path / "run" / "val.tokens").unlink()
+    with open(tmp_path / "run" / "train.tokens", "r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\1")
+    resume(settings)
+    assert identity(settings.training.out) == unbroken
+
+
+def test_a_log_that_is_gone_is_started_anew_with_a_warning(tmp_path):
+    settings = run_settings(tmp_path)
+    with pytest.raises(Killed), _io.inject(killed_at(200)):
+        train(settings, quiet=True)
+    (tmp_path / "run" / "log.jsonl").unlink()
+    with pytest.warns(UserWarning, match="the log starts anew"):
+        resume(settings)
+    assert log.read_log(settings.training.out)[-1]["step"] == 25
+
+
+def test_a_save_that_fails_on_the_way_is_a_warning_and_the_last_one_an_error(tmp_path):
+    settings = run_settings(tmp_path)
+
+    def full(name: str, path: str) -> None:
+        if name == "write" and "step-00000010" in path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with _io.inject(full), pytest.warns(UserWarning, match="step 10 is not saved.*training goes on"):
+        train(settings, quiet=True)
+
+    def full_at_the_end(name: str, path: str) -> None:
+        if name == "write" and "step-00000025" in path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    other = run_settings(tmp_path, "other")
+    with _io.inject(full_at_the_end), pytest.raises(OSError, match="step-00000025"):
+        train(other, quiet=True)
+    assert find(other.training.out).step == 20
+
+
+# --- signals ---
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("place", ["step", "evaluation"])
+def test_a_signal_saves_and_stops_and_the_run_goes_on(tmp_path, unbroken, monkeypatch, number, place):
+    settings = run_settings(tmp_path)
+    inside, calls = loop.summed_loss, 0
+
+    def interrupted(model, *batch):
+        nonlocal calls
+        calls += model.training == (place == "step")
+        if calls == (13 if place == "step" else 2):
+            calls += 100
+            os.kill(os.getpid(), number)
+        return inside(model, *batch)
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr(loop, "summed_loss", interrupted)
+    with pytest.raises(Interrupted, match="go on with: tinyllm train --resume") as error:
+        train(settings, quiet=True)
+    assert error.value.signum == number and signal.getsignal(number) is before
+    assert find(settings.training.out).step == (7 if place == "step" else 10)
+    monkeypatch.undo()
+    resume(settings)
+    assert identity(settings.training.out) == unbroken
+
+
+def test_training_in_another_thread_leaves_signals_alone(tmp_path):
+    before, errors = signal.getsignal(signal.SIGTERM), []
+    settings = run_settings(tmp_path, training__steps=1)
+
+    def work() -> None:
+        try:
+            train(settings, quiet=True)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert not errors and signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_command_line_says_how_to_go_on(tmp_path):
+    settings = run_settings(tmp_path, training__steps=100_000, training__log_every=1)
+    (tmp_path / "run.toml").write_text(config.dumps(settings))
+    command = [sys.executable, "-m", "tinyllm", "train"]
+    with subprocess.Popen([*command, "--config", str(tmp_path / "run.toml")], stderr=subprocess.PIPE) as process:
+        while b"loss" not in process.stderr.readline():
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert f"go on with: tinyllm train --resume {settings.training.out}".encode() in errors
+    made = find(settings.training.out).step
+    done = subprocess.run([*command, "--resume", settings.training.out, "--training.steps", str(made + 2)])
+    assert done.returncode == 0 and find(settings.training.out).step == made + 2
