@@ -63,7 +63,7 @@ def test_the_python_of_a_page_runs_and_prints_what_it_says(page, tmp_path):
 @each_page
 def test_commands_and_files_in_a_page_exist(page):
     for body in fences(page, "sh"):
-        for name in re.findall(r"\btinyllm ((?:tokenizer )?\w+)", body):
+        for name in re.findall(r"\btinyllm ((?:tokenizer )?[\w-]+)", body):
             assert name in cli.COMMANDS, f"tinyllm {name}"
         for path in re.findall(r"\b(?:examples|benchmarks|docs|tests)/[\w/.]+", body):
             assert (ROOT / path).exists() or path.startswith("docs/_build"), path
