@@ -5,6 +5,7 @@ nothing else.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -167,6 +168,17 @@ def test_damaged_token_files_are_refused(tmp_path):
         (tmp_path / "bad").write_bytes(bad)
         with pytest.raises(ValueError, match="bad"):
             TokenFile(tmp_path / "bad")
+
+
+def test_a_file_cut_off_while_it_is_open_is_noticed(tmp_path):
+    write(tmp_path / "x", range(10))
+    tokens = TokenFile(tmp_path / "x")
+    os.truncate(tmp_path / "x", (tmp_path / "x").stat().st_size - 3)
+    assert tokens.read(0, 8).tolist() == list(range(8))
+    with pytest.raises(ValueError, match="cut off"):
+        tokens.read(5, 5)
+    with pytest.raises(ValueError, match="cut off"):
+        tokens.intact()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
