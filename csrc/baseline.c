@@ -62,7 +62,7 @@ static void naive_scores(baseline_job *job, naive_panel u) {
     const tl_attention *call = job->call;
     const T *q = job->q + head_at(call, call->q_strides, u.pair) + u.i * call->q_strides[2];
     const T *k = job->k + head_at(call, call->k_strides, u.pair);
-    pack_panel_across(u.across, q, call->q_strides[2], TILE_PANEL, call->d, (T)call->scale);
+    pack_panel_across(u.across, q, call->q_strides[2], TILE_PANEL, call->d, query_scale(call));
     product_panel(call->tk, call->d, k, call->k_strides[2], u.across, matrix(job, job->s, u), TILE_PANEL);
 }
 
@@ -77,7 +77,7 @@ static void naive_softmax(baseline_job *job, naive_panel u) {
         V top = v_splat(-(T)INFINITY), total = v_zero();
         for (int64_t j = 0; j < call->tk; j++) top = v_max(v_load(s + j * TILE_PANEL), top);
         for (int64_t j = 0; j < call->tk; j++) {
-            V x = tile_exp(v_load(s + j * TILE_PANEL) - top);
+            V x = tile_exp2(v_load(s + j * TILE_PANEL) - top);
             v_store(p + j * TILE_PANEL, x);
             total += x;
         }
@@ -196,11 +196,12 @@ static void flash1_softmax(T *p, int64_t n, T *m, T *l, V *keep, V *take) {
     for (int64_t j = 0; j < n; j++) top = v_max(v_load(p + j * TILE_PANEL), top);
     V shift = v_select(top == v_splat(-(T)INFINITY), v_zero(), top);
     for (int64_t j = 0; j < n; j++) {
-        V x = tile_exp(v_load(p + j * TILE_PANEL) - shift);
+        V x = tile_exp2(v_load(p + j * TILE_PANEL) - shift);
         v_store(p + j * TILE_PANEL, x);
         sum += x;
     }
-    V both = v_max(old, top), was = tile_exp(old - both) * v_load(l), is = tile_exp(top - both), total = was + is * sum;
+    V both = v_max(old, top), was = tile_exp2(old - both) * v_load(l), is = tile_exp2(top - both);
+    V total = was + is * sum;
     *keep = was / total;
     *take = is / total;
     v_store(m, both);
@@ -248,12 +249,13 @@ static void flash1_range(void *context, int64_t pair, int64_t end) {
         for (int64_t i = 0; i < t; i++) job->m[pair * t + i] = -(T)INFINITY, job->l[pair * t + i] = 0;
         for (int64_t i = 0; i < t; i += TILE_PANEL)
             pack_panel_across(s.q + i * call->d, q + i * call->q_strides[2], call->q_strides[2], TILE_PANEL, call->d,
-                              (T)call->scale);
+                              query_scale(call));
         for (int64_t j = 0; j < t; j += TILE_BLOCK) {
             int64_t n = at_most(TILE_BLOCK, t - j);
             if (call->cost) count(&s.cost, 0, 0, 0, 0, n * (call->d + call->dv), 0);
             for (int64_t i = 0; i < t; i += TILE_PANEL) flash1_block(job, &s, pair, i, j, n);
         }
+        for (int64_t i = 0; i < t; i++) job->m[pair * t + i] *= LN2;
         T *o = job->out + output_at(call, pair);
         int64_t row = call->heads * call->dv;
         for (int64_t i = 0; i < t; i += W)
@@ -285,10 +287,10 @@ static void flash1_gradient_block(const baseline_job *job, backward_job *later, 
             int64_t at = i + half * W;
             pack_levels(later, s, pair / call->heads, pair % call->heads, at, (T)call->scale);
             tile_scores(&rule, &s->panels[i / TILE_PANEL], half, at, key, keys, p, TILE_BLOCK, NULL);
-            V m = v_load(job->m + pair * call->tq + at), share = v_splat(1) / v_load(job->l + pair * call->tq + at);
-            V level = v_load(s->level + at);
+            V m = v_load(s->shift + at), level = v_load(s->level + at);
+            V share = v_splat(1) / v_load(job->l + pair * call->tq + at);
             for (int64_t j = 0; j < keys; j++) {
-                V prob = tile_exp(v_load(p + j * TILE_BLOCK) - m) * share;
+                V prob = tile_exp2(v_load(p + j * TILE_BLOCK) - m) * share;
                 v_store(p + j * TILE_BLOCK, prob);
                 v_store(ds + j * TILE_BLOCK, prob * (v_load(ds + j * TILE_BLOCK) - level));
             }

@@ -139,3 +139,24 @@ def test_a_lane_that_is_rare_leaves_its_neighbours_alone(instruction_set):
     y = np.abs(x)
     y[3] = 0
     assert np.array_equal(np.delete(backend.binary("pow", y, x), 3), np.delete(backend.binary("pow", np.abs(x), x), 3))
+
+
+def test_probabilities_of_attention_in_ulp(instruction_set):
+    """Two keys with the scores 0 and -x: the share of the second is p / (1 + p) with p = exp(-x)."""
+    x = np.linspace(0, 40, 4001, dtype=np.float32)
+    k = np.stack([np.zeros_like(x), -x], 1)[:, None, :, None]
+    v = np.broadcast_to(np.float32([[[[0], [1]]]]), k.shape)
+    share = backend.attention(np.ones((len(x), 1, 1, 1), np.float32), k, v, scale=1.0)[0].ravel()
+    true = 1 / (1 + np.exp(x.astype(float)))
+    # a power of two is within 2 ulp; rounding x LOG2E and adding up, dividing by and rounding the total come on top
+    assert (np.abs(share / true - 1) <= (7 + x) * 2.0**-24).all()
+
+
+def test_scores_at_the_least_number_are_equal_shares(instruction_set):
+    """What hides everything from a query by a large finite mask, as some models do, leaves the mean of all values."""
+    q, k, v = (np.random.default_rng(i).standard_normal((1, 1, 40, 8), np.float32) for i in range(3))
+    mask = np.full((40, 40), np.finfo(np.float32).min)
+    mask[1, 3] = 0
+    o = backend.attention(q, k, v, scale=1.0, mask=mask)[0][0, 0]
+    np.testing.assert_allclose(o[0], v[0, 0].mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(o[1], v[0, 0, 3])

@@ -33,7 +33,7 @@ typedef struct {
     int64_t k_row, v_row, q_row, dout_row; /* from one to the next */
     T *copies[4];
     T *q_across, *dout_across;             /* panels (d, panel); dout times the scale */
-    T *level, *shift;                      /* D times the scale, lse */
+    T *level, *shift;                      /* D times the scale, lse times LOG2E */
     query_panel *panels;
     T *dk, *dv, *dq, *chunk;               /* chunk: dq of one chunk after the first */
     T *p, *ds;                             /* (key, query) of a block */
@@ -107,7 +107,7 @@ static void pack_levels(const backward_job *job, backward_scratch *s, int64_t ba
     v_store(s->level + i, part[0] * v_splat(scale));
     const T *lse = job->lse + (batch * call->heads + head) * call->tq + i;
     V x = i < call->tq ? row_load(lse, call->tq - i) : v_zero();
-    v_store(s->shift + i, v_select(x == v_splat(-(T)INFINITY), v_splat((T)INFINITY), x));
+    v_store(s->shift + i, v_select(x == v_splat(-(T)INFINITY), v_splat((T)INFINITY), x * v_splat(LOG2E)));
 }
 
 static void backward_queries(const backward_job *job, backward_scratch *s, int64_t batch, int64_t head) {
@@ -145,7 +145,7 @@ static void gradient_strip(const backward_job *job, const backward_scratch *s, c
     if (call->dropout > 0)
         keep_keys(call, keep_from(call, batch, head, i, j), rows, keep_threshold(call->dropout), kept);
     for (int64_t r = 0; r < rows; r++, p += TILE_BLOCK, ds += TILE_BLOCK) {
-        V dp = v_load(ds), prob = tile_exp(v_load(p) - shift), share = prob;
+        V dp = v_load(ds), prob = tile_exp2(v_load(p) - shift), share = prob;
         if (call->dropout > 0) {
             share = v_select(kept[r], prob * raise, v_zero());
             dp = v_select(kept[r], dp * raise, v_zero());

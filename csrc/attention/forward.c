@@ -27,24 +27,28 @@ typedef struct {
     tl_attention_cost cost;
 } forward_scratch;
 
-/* The softmax of one vector of queries so far: largest score and sum of exp(score - max). */
+/* The softmax of one vector of queries so far: LOG2E times the largest score, and the sum of exp(score - max). */
 typedef struct {
     V max, total;
 } online;
 
-/* Scores of n keys become exp(score - max); gives what earlier sums are to be multiplied by. */
+/* Scores of n keys, an even number, become exp(score - max); gives what earlier sums are to be multiplied by. */
 static V online_softmax(T *p, int64_t n, online *s) {
-    V top = s->max, even = v_zero(), odd = v_zero();
-    for (int64_t r = 0; r < n; r++) top = v_max(v_load(p + r * TILE_PANEL), top);
+    V top = s->max, other = top, even = v_zero(), odd = v_zero();
+    for (int64_t r = 0; r < n; r += 2) {
+        top = v_max(v_load(p + r * TILE_PANEL), top);
+        other = v_max(v_load(p + (r + 1) * TILE_PANEL), other);
+    }
+    top = v_max(other, top);
     V shift = v_select(top == v_splat(-(T)INFINITY), v_zero(), top);
     for (int64_t r = 0; r < n; r += 2, p += 2 * TILE_PANEL) {
-        V a = tile_exp(v_load(p) - shift), b = tile_exp(v_load(p + TILE_PANEL) - shift);
+        V a = tile_exp2(v_load(p) - shift), b = tile_exp2(v_load(p + TILE_PANEL) - shift);
         v_store(p, a);
         v_store(p + TILE_PANEL, b);
         even += a;
         odd += b;
     }
-    V factor = tile_exp(s->max - shift);
+    V factor = tile_exp2(s->max - shift);
     s->total = s->total * factor + (even + odd);
     s->max = top;
     return factor;
@@ -113,7 +117,8 @@ static void write_outputs(const forward_job *job, forward_scratch *s, int64_t ba
         if (rows <= 0) break;
         if (call->cost) count(&s->cost, 0, 0, 0, W, rows * call->d, rows * (call->dv + 1));
         V total = state[v].total, share = v_select(total == v_zero(), v_zero(), v_splat(raise) / total);
-        row_store(job->lse + (batch * call->heads + head) * call->tq + i, state[v].max + v_log(total), rows);
+        V lse = v_fma(state[v].max, v_splat(LN2), v_log(total));
+        row_store(job->lse + (batch * call->heads + head) * call->tq + i, lse, rows);
         T *o = job->o + ((batch * call->tq + i) * call->heads + head) * call->dv;
         unpack_across(o, call->heads * call->dv, s->o + v * W, rows, call->dv, share);
     }

@@ -42,21 +42,21 @@ INLINE void met_keys(const query_panel *p, int v, int64_t first, int64_t n, int6
     if (p->begin[v] == p->end[v] || *end <= *begin) *begin = *end = 0;
 }
 
-/* What q is multiplied by before the product, so that `score` finds scale * q.k / softcap. */
+/* What q is multiplied by before the product, so that `score` finds LOG2E scale q.k, or scale q.k / softcap. */
 INLINE T query_scale(const tl_attention *call) {
-    return (T)(call->softcap > 0 ? call->scale / call->softcap : call->scale);
+    return call->softcap > 0 ? (T)(call->scale / call->softcap) : (T)(call->scale * 1.4426950408889634);
 }
 
 /* Everything that changes scores of one head besides the intervals. */
 typedef struct {
     const tl_attention *call;
     const void *mask; /* of this head's first query, or NULL */
-    T slope;
+    T slope; /* times LOG2E */
     int plain; /* only the intervals matter */
 } score_rule;
 
 INLINE score_rule rule_of(const tl_attention *call, const T *slopes, int64_t batch, int64_t head) {
-    score_rule rule = {call, NULL, slopes ? slopes[head] : 0, 0};
+    score_rule rule = {call, NULL, slopes ? slopes[head] * LOG2E : 0, 0};
     rule.plain = !slopes && !call->mask && call->softcap == 0;
     int64_t offset = batch * call->mask_strides[0] + head * call->mask_strides[1];
     if (call->mask && call->mask_is_bool) rule.mask = (const uint8_t *)call->mask + offset;
@@ -81,13 +81,19 @@ INLINE V hide(const query_panel *p, int v, int64_t j, V x) {
     return v_select((lo <= key) & (key < hi), x, v_splat(-(T)INFINITY));
 }
 
-/* Score of key j for the W queries from i on; *gain = d score / d (scale q.k). */
+/* A mask times LOG2E. What is finite stays so: keys that are all masked by the least number have equal shares. */
+INLINE V scaled_mask(V m) {
+    V least = v_splat(TL_DOUBLE ? (T)-DBL_MAX : (T)-FLT_MAX);
+    return v_select(m == v_splat(-(T)INFINITY), m, v_max(least, m * v_splat(LOG2E)));
+}
+
+/* LOG2E times the score of key j for the W queries from i on; *gain = d score / d (scale q.k). */
 INLINE V score(const score_rule *rule, int64_t i, int64_t j, V x, V *gain) {
     const tl_attention *call = rule->call;
     *gain = v_splat(1);
     if (call->softcap > 0) {
         V t = v_tanh(x);
-        x = v_splat((T)call->softcap) * t;
+        x = v_splat((T)call->softcap * LOG2E) * t;
         *gain = v_splat(1) - t * t;
     }
     if (rule->slope != 0) {
@@ -96,7 +102,7 @@ INLINE V score(const score_rule *rule, int64_t i, int64_t j, V x, V *gain) {
     }
     if (rule->mask) {
         V m = mask_column(rule, i, j);
-        x = call->mask_is_bool ? v_select(m != v_zero(), x, v_splat(-(T)INFINITY)) : x + m;
+        x = call->mask_is_bool ? v_select(m != v_zero(), x, v_splat(-(T)INFINITY)) : x + scaled_mask(m);
     }
     return x;
 }

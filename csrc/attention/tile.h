@@ -159,22 +159,27 @@ static void add_cost(const tl_attention *call, const tl_attention_cost *own) {
 
 /* ---- exp ---- */
 
-/* exp(x), x <= 0 but for rounding; 0 where the result would be far below a largest term of 1, and for -inf. */
-INLINE V tile_exp(V x) {
+/* Scores are kept times LOG2E, so that a probability is a power of two: its argument is split by one subtraction, which
+ * is exact, where powers of e take two steps. */
+static const T LOG2E = (T)1.4426950408889634, LN2 = (T)0.6931471805599453;
+
+/* 2^x, x <= 0 but for rounding, to 2 ulp; 0 where the result would be far below a largest term of 1, and for -inf. */
+INLINE V tile_exp2(V x) {
+    const V least = v_splat(-125);
 #if TL_DOUBLE
-    V least = v_splat(-87);
-    return v_select(x < least, v_zero(), v_exp(v_max(least, x)));
+    return v_select(x < least, v_zero(), V_MAP(exp2, v_max(least, x)));
 #else
-    const V least = v_splat(-87.0f), magic = v_splat(12582912.0f); /* 1.5 2^23: adding it rounds to an integer */
-    V c = v_max(least, x), z = v_fma(c, v_splat(1.44269504f), magic), n = z - magic;
-    V r = v_fnma(n, v_splat(0.693359375f), c); /* Cody and Waite, as in reduce_exp */
-    r = v_fnma(n, v_splat(-2.12194440e-4f), r);
-    V p = TL_POLY6(r, 0.00139517116f, 0.00836959947f, 0.0416661873f, 0.166665122f, 0.5f, 1.0f, 1.0f);
-    V power = (V)(((U)z << 23) + (U)i_splat(127 << 23)); /* 2^n: the low bits of z are n */
 #if defined(TL_AVX512)
-    return (V)_mm512_maskz_mul_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), p, power);
+    V n = v_round(x), r = x - n;
 #else
-    return v_select(x < least, v_zero(), p * power);
+    const V magic = v_splat(12582912.0f); /* 1.5 2^23: adding it rounds to an integer, which is the low bits then */
+    V z = x + magic, r = x - (z - magic);
+#endif
+    V p = TL_POLY5(r, 0.00132648449f, 0.00967165176f, 0.0555074476f, 0.240222365f, 0.693146944f, 1.0f);
+#if defined(TL_AVX512)
+    return (V)_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ), p, n);
+#else
+    return v_select(x < least, v_zero(), p * (V)(((U)z << 23) + (U)i_splat(127 << 23)));
 #endif
 #endif
 }
