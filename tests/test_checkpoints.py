@@ -17,13 +17,15 @@ import threading
 import numpy as np
 import pytest
 
-from tinyllm import _io, config, optim
+from tinyllm import _io, cli, config, optim
+from tinyllm.backend import memory
 from tinyllm.errors import CheckpointError, ConfigError
 from tinyllm.models.gpt import GPT
 from tinyllm.tokenizers import CharTokenizer
 from tinyllm.training import Store, checkpoint, load_model, log, loop, manifest, train
 from tinyllm.training.resume_check import CONTROLS, check, drop, identity
 from tinyllm.training.run import build_model
+from tinyllm.training.runs import find_runs, read_run
 from tinyllm.training.signals import Interrupted
 from tinyllm.training.store import find
 
@@ -494,3 +496,63 @@ def test_the_command_line_says_how_to_go_on(tmp_path):
     made = find(settings.training.out).step
     done = subprocess.run([*command, "--resume", settings.training.out, "--training.steps", str(made + 2)])
     assert done.returncode == 0 and find(settings.training.out).step == made + 2
+
+
+# --- which runs there are ---
+
+
+def test_runs_are_listed_with_their_state(tmp_path, capsys):
+    finished, stopped = run_settings(tmp_path, "runs/a"), run_settings(tmp_path, "runs/b/c")
+    train(finished, quiet=True)
+    with pytest.raises(Killed), _io.inject(killed_at(200)):
+        train(stopped, quiet=True)
+    shown = {run.directory: run for run in find_runs(str(tmp_path / "runs"))}
+    a, c = shown[finished.training.out], shown[stopped.training.out]
+    assert (a.state, a.step, a.steps) == ("finished", 25, 25) and c.state == "stopped" and 5 <= c.step < 25
+    records = log.read_log(a.directory)
+    assert a.best_val_loss == min(r["val_loss"] for r in records if "val_loss" in r) and a.loss == records[-2]["loss"]
+    path = next(iter((tmp_path / "runs" / "a" / "checkpoints").glob("*25/manifest.json")))
+    path.write_text("{}")
+    assert read_run(a.directory).state == "damaged"
+    assert cli.main(["runs", str(tmp_path / "runs")]) == 0
+    assert "damaged" in (out := capsys.readouterr().out) and "25/?" in out
+    assert cli.main(["runs", str(tmp_path / "run")]) == 1 and "no runs in" in capsys.readouterr().err
+
+
+def test_a_run_is_running_while_a_process_writes_its_log_and_no_other_may(tmp_path):
+    settings = run_settings(tmp_path)
+    _io.make_directory(settings.training.out)
+    with log.RunLog(settings.training.out) as held:
+        held.write({"step": 1, "loss": 2.0})
+        assert read_run(settings.training.out).state == "running"
+        with pytest.raises(ConfigError, match="another process trains there"):
+            train(settings, quiet=True)
+        assert log.read_log(settings.training.out) == [{"step": 1, "loss": 2.0}]
+    assert read_run(settings.training.out).state == "stopped"
+
+
+def test_curves_of_runs_are_compared(tmp_path, capsys):
+    for name in ("one", "two"):
+        train(run_settings(tmp_path, name), quiet=True)
+    picture = tmp_path / "both.svg"
+    assert cli.main(["plot", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(picture)]) == 0
+    text = picture.read_text()
+    assert "one (validation)" in text and "two (validation)" in text and text.count("<circle") == 6
+
+
+def test_half_a_line_that_a_power_cut_left_is_no_record(tmp_path):
+    with log.RunLog(str(tmp_path)) as writer:
+        writer.write({"step": 1, "loss": 2.0})
+    with open(tmp_path / "log.jsonl", "a") as file:
+        file.write('{"step": 2, "lo')
+    assert log.read_log(str(tmp_path)) == [{"step": 1, "loss": 2.0}]
+
+
+def test_the_log_says_what_the_memory_was_for(tmp_path):
+    settings = run_settings(tmp_path, model__n_embd=64, model__dropout=0.0)
+    result = train(settings, quiet=True)
+    record = next(r for r in log.read_log(settings.training.out) if r["step"] == 24)
+    big = sum(p.array.nbytes for p in result.model.parameters() if p.array.nbytes >= memory.SMALL)
+    assert record["parameter_bytes"] >= big > 0 and record["optimizer_bytes"] >= 2 * big
+    assert record["activation_bytes"] > 0 and record["gradient_bytes"] > 0
+    assert record["peak_bytes"] <= sum(record[f"{kind}_bytes"] for kind in memory.KINDS if kind != "communication")

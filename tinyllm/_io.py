@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -22,7 +23,7 @@ Path = str | os.PathLike[str]
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
-# Called before each system call with its name (open write fsync rename close unlink mkdir rmdir truncate) and the
+# Called before each system call with its name (open write fsync rename close unlink mkdir rmdir truncate lock) and the
 # path it is for.
 fault_hook: Callable[[str, str], None] | None = None
 
@@ -48,6 +49,14 @@ def _call(name: str, path: str, function: Callable[..., T], *args: Any) -> T:
         if error.errno is None or error.filename == path:
             raise
         raise OSError(error.errno, f"{name} failed: {os.strerror(error.errno)}", path) from error
+
+
+def _close(path: str, fd: int) -> None:
+    """Close a descriptor, which is closed whatever is raised: so does the system where it reports an error."""
+    try:
+        _call("close", path, lambda: None)
+    finally:
+        os.close(fd)
 
 
 class AtomicFile:
@@ -85,8 +94,8 @@ class AtomicFile:
         try:
             if error is None:
                 _call("fsync", self.path, os.fsync, self._fd)
-                fd, self._fd = self._fd, -1  # a descriptor whose close failed is closed all the same
-                _call("close", self.path, os.close, fd)
+                fd, self._fd = self._fd, -1
+                _close(self.path, fd)
                 _call("rename", self.path, os.replace, self._temporary, self.path)
         finally:
             if self._fd >= 0:
@@ -114,14 +123,17 @@ def write_atomic(path: Path, data: str | Buffer | Iterable[Buffer]) -> None:
 class LineWriter:
     """Appends lines to a text file, one `write` call each.
 
-    Of a file that is there already the first `keep` bytes stay (None: all), and what follows them is cut off.
+    Of a file that is there already the first `keep` bytes stay (None: all), and what follows them is cut off. With
+    `lock` the file is held until it is closed or the process ends: BlockingIOError if another process holds it.
     """
 
-    def __init__(self, path: Path, keep: int | None = None):
+    def __init__(self, path: Path, keep: int | None = None, lock: bool = False):
         self.path = os.fspath(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
         self._fd = _call("open", self.path, os.open, self.path, flags, 0o666)
         try:
+            if lock:
+                _call("lock", self.path, fcntl.flock, self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if keep is not None and self.size != keep:
                 if self.size < keep:
                     raise ValueError(f"{self.path} has {self.size} bytes, expected {keep} or more")
@@ -152,13 +164,23 @@ class LineWriter:
     def close(self) -> None:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
-            _call("close", self.path, os.close, fd)
+            _close(self.path, fd)
 
     def __enter__(self) -> LineWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def locked(path: Path) -> bool:
+    """Whether a `LineWriter` with `lock` is open on the file, in whatever process."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def make_directory(path: Path) -> None:

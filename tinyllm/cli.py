@@ -87,6 +87,33 @@ def generate(args: Sequence[str]) -> int:
     return 0
 
 
+def runs(args: Sequence[str]) -> int:
+    """List runs: how far each has come, and whether it is running, stopped or finished."""
+    parser = _parser("runs", runs)
+    parser.add_argument("folder", nargs="?", default="runs", help="where to look (default: runs)")
+    given = parser.parse_args(args)
+    from .training.runs import find_runs, table
+
+    found = find_runs(given.folder)
+    if not found:
+        raise ConfigError(f"no runs in {given.folder!r}: expected a folder below which `tinyllm train` has written")
+    print(table(found))
+    return 0
+
+
+def plot(args: Sequence[str]) -> int:
+    """Compare the curves of runs in one picture (SVG)."""
+    parser = _parser("plot", plot)
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="the directory of a run")
+    parser.add_argument("--out", default="runs.svg", help="where to write it (default: runs.svg)")
+    given = parser.parse_args(args)
+    from .training.runs import compare
+
+    compare(given.runs, given.out)
+    print(given.out)
+    return 0
+
+
 def tokenizer_train(args: Sequence[str]) -> int:
     """Train a tokenizer on text files and write it as JSON."""
     parser = _parser("tokenizer train", tokenizer_train)
@@ -180,6 +207,8 @@ def resume_check(args: Sequence[str]) -> int:
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
     "resume-check": resume_check,
+    "runs": runs,
+    "plot": plot,
     "generate": generate,
     "tokenizer train": tokenizer_train,
     "tokenizer encode": tokenizer_encode,

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .. import _io
+from ..backend import memory
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -33,23 +34,32 @@ COLUMNS = (
     "bits_per_byte",
     "tokens_per_second",
     "rss_bytes",
+    "parameter_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "activation_bytes",
+    "workspace_bytes",
+    "peak_bytes",
 )
-"""step: optimizer steps made; tokens: targets trained on so far; loss, val_loss: nats per token; rss_bytes:
-resident memory.
+"""step: optimizer steps made; tokens: targets trained on so far; loss, val_loss: nats per token; rss_bytes: resident
+memory; the other bytes: what the allocator gave out, the most at once since the record before, of each kind and of all
+kinds together.
 """
+JSONL, CSV = "log.jsonl", "log.csv"
 
 
 class RunLog:
     """Appends records to log.jsonl and log.csv in a directory.
 
     Both start anew, or go on from where `position` was taken: what a killed run wrote after its last checkpoint is cut
-    off, and is written again by the steps that are made again. Raises ValueError if a file is shorter than that.
+    off, and is written again by the steps that are made again. Raises ValueError if a file is shorter than that, and
+    BlockingIOError if another process trains there: one that ended, however it ended, does not.
     """
 
     def __init__(self, directory: str, position: Mapping[str, int] | None = None):
         keep = position or {}
-        self._jsonl = _io.LineWriter(os.path.join(directory, "log.jsonl"), keep.get("jsonl", 0))
-        self._csv = _io.LineWriter(os.path.join(directory, "log.csv"), keep.get("csv", 0))
+        self._jsonl = _io.LineWriter(os.path.join(directory, JSONL), keep.get("jsonl", 0), lock=True)
+        self._csv = _io.LineWriter(os.path.join(directory, CSV), keep.get("csv", 0))
         if position is None:
             self._csv.write(",".join(COLUMNS))
 
@@ -68,8 +78,10 @@ class RunLog:
         self._csv.write(",".join(str(plain.get(key, "")) for key in COLUMNS))
 
     def close(self) -> None:
-        self._jsonl.close()
-        self._csv.close()
+        try:
+            self._csv.close()
+        finally:
+            self._jsonl.close()
 
     def __enter__(self) -> RunLog:
         return self
@@ -80,9 +92,22 @@ class RunLog:
 
 def read_log(directory: str) -> list[dict[str, Any]]:
     """The records of log.jsonl, numbers as numbers again."""
-    with open(os.path.join(directory, "log.jsonl"), encoding="utf-8") as file:
-        records = [json.loads(line) for line in file]
+    with open(os.path.join(directory, JSONL), encoding="utf-8") as file:
+        records = [json.loads(line) for line in file if line.endswith("\n")]  # a power cut may leave half a line
     return [{key: float(x) if isinstance(x, str) else x for key, x in record.items()} for record in records]
+
+
+def locked(directory: str) -> bool:
+    """Whether a process trains in a directory right now."""
+    return _io.locked(os.path.join(directory, JSONL))
+
+
+def memory_by_kind() -> dict[str, int]:
+    """The columns of a record that say what memory was used since this was last asked."""
+    peaks = {f"{kind}_bytes": peak for kind, peak in memory.peak_by_kind().items() if f"{kind}_bytes" in COLUMNS}
+    peaks["peak_bytes"] = memory.peak_bytes()
+    memory.reset_peak()
+    return peaks
 
 
 class Progress:
@@ -144,6 +169,7 @@ class Progress:
         parts += [f"val {last['val_loss']:.3f}"] if "val_loss" in last else []
         parts += [f"{last['tokens_per_second']:,.0f} tokens/s"] if "tokens_per_second" in last else []
         parts += [f"{last['rss_bytes'] / 2**20:,.0f} MB"] if "rss_bytes" in last else []
+        parts += [_memory(last)] if last.get("peak_bytes") else []
         return "  ".join(parts)
 
     def _line(self, record: Mapping[str, Any]) -> str:
@@ -159,11 +185,19 @@ class Progress:
                 line += "  " + form.format(record[key])
         if "rss_bytes" in record:
             line += f"  {record['rss_bytes'] / 2**20:,.0f} MB"
+        if record.get("peak_bytes"):
+            line += f" ({_memory(record)})"
         done = record["step"] - self._first
         if done > 0:
             left = (time.perf_counter() - self._began) / done * (self.total - record["step"])
             line += f"  {int(left) // 60}:{int(left) % 60:02d} left"
         return line
+
+
+def _memory(record: Mapping[str, Any]) -> str:
+    """What the allocator's bytes were for."""
+    names = {"parameters": "parameter", "gradients": "gradient", "optimizer": "optimizer", "activations": "activation"}
+    return ", ".join(f"{name} {record[f'{kind}_bytes'] / 2**20:,.0f}" for name, kind in names.items())
 
 
 def resident_bytes() -> int:

@@ -28,7 +28,7 @@ from ..data.sampler import Tokens
 from ..nn import Module
 from ..optim import AdamW, clip_scale, weight_decay_groups
 from ..optim.lr_scheduler import warmup_cosine
-from .log import resident_bytes
+from .log import memory_by_kind, resident_bytes
 
 IGNORE = -100
 MicroBatch = tuple[np.ndarray, np.ndarray]
@@ -242,7 +242,7 @@ class Trainer:
                 rate = (self.tokens - tokens_since) / max(now - since, 1e-9)
                 since, tokens_since = now, self.tokens
                 self._record(began, loss=result["loss"], lr=result["lr"], grad_norm=result["grad_norm"],
-                             tokens_per_second=rate, rss_bytes=resident_bytes())  # fmt: skip
+                             tokens_per_second=rate, rss_bytes=resident_bytes(), **memory_by_kind())  # fmt: skip
 
     def stop(self) -> None:
         """Make `run` save and return after the step, or within the evaluation, that it is in. A signal handler may

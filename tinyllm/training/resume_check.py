@@ -26,7 +26,7 @@ from . import checkpoint, manifest
 from .log import read_log
 from .store import Store
 
-TIMES = ("seconds", "tokens_per_second", "rss_bytes")
+MEASURED = ("seconds", "tokens_per_second")
 
 
 class Row(NamedTuple):
@@ -43,7 +43,10 @@ def identity(run: str) -> dict[str, str]:
     content = manifest.read(os.path.join(store.path(store.steps()[-1]), manifest.NAME))
     tensors = {(e["file"], e["name"]): e["sha256"] for e in content["tensors"]}
     trainer = {key: value for key, value in content["state"]["trainer"].items() if key != "seconds"}
-    log = [{key: value for key, value in record.items() if key not in TIMES} for record in read_log(run)]
+    log = [
+        {key: x for key, x in record.items() if key not in MEASURED and not key.endswith("_bytes")}
+        for record in read_log(run)
+    ]
     parts = {
         "weights": sorted((name, x) for (file, name), x in tensors.items() if file == checkpoint.WEIGHTS),
         "optimizer": [sorted((n, x) for (file, n), x in tensors.items() if file == checkpoint.OPTIMIZER),

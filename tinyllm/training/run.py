@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from .. import _io, backend, random
 from ..config import Config, DataConfig, ModelConfig, to_dict
@@ -109,71 +110,89 @@ def train(
     """
     began = time.perf_counter()
     out = config.training.out
-    _io.make_directory(out)
-    resumed = start if start is not None and not weights_only else None
-    store = Store(out, config.training.keep_last)
-    if resumed is None:
-        check_replaceable(store, start)
+    resumed = None if weights_only else start
     text = read_text(config.data.text)
     text_sha256 = hashlib.sha256(text.encode("utf-8")).hexdigest()
     if start is not None:
         check_same(config, start, text_sha256, weights_only)
-    train_text, val_text = split(text, config.data.val_fraction)
-    tokenizer = make_tokenizer(config.data, train_text, val_text) if start is None else start.tokenizer
-    files = [os.path.join(out, name) for name in ("train.tokens", "val.tokens")]
     if resumed is None:
-        train_tokens, val_tokens = map(write_split, files, (train_text, val_text), (tokenizer,) * 2)
-    else:
-        known = resumed.state["data"]["train"], resumed.state["data"]["val"]
-        train_tokens, val_tokens = map(reopen_split, files, (train_text, val_text), (tokenizer,) * 2, known)
-    data = {"text": text_sha256, "train": train_tokens.sha256, "val": val_tokens.sha256}
+        check_replaceable(out, start)
+    _io.make_directory(out)
+    with _open_log(out, resumed) as log:
+        parts = prepare(config, text, start, resumed)
+        data = {"text": text_sha256, "train": parts.tokens.sha256, "val": parts.validation.sha256}
+        if not quiet:
+            print(_summary(config, parts), file=sys.stderr, flush=True)
+        with Progress(config.training.steps, quiet) as progress:
+
+            def record(values: dict) -> None:
+                log.write(values)
+                progress.update(values)
+
+            def save(trainer: Trainer) -> None:
+                _save(trainer, config, parts.tokenizer, {"data": data, "log": log.position()})
+
+            trainer = Trainer(
+                parts.model, WindowSampler(parts.tokens, config.model.n_positions, config.training.seed),
+                parts.validation, config.optimizer, config.training,
+                bytes_per_token=parts.validation.text_bytes / len(parts.validation), on_record=record, on_save=save,
+            )  # fmt: skip
+            if resumed is not None and resumed.optimizer is not None:
+                trainer.optimizer.load_state_dict(resumed.optimizer)
+                trainer.load_state_dict(resumed.state["trainer"])
+            with on_interrupt(trainer.stop) as interrupted:
+                val_loss = trainer.run()
+    interrupted.raise_if_any(f"saved at step {trainer.step}; go on with: tinyllm train --resume {out}")
+    draw_curves(out)
+    bits, seconds = trainer.bits_per_byte(val_loss), time.perf_counter() - began
+    return Result(parts.model, parts.tokenizer, val_loss, bits, seconds, out)
+
+
+class Parts(NamedTuple):
+    """What a run is made of."""
+
+    model: GPT
+    tokenizer: Tokenizer
+    tokens: TokenFile
+    """To train on."""
+    validation: TokenFile
+
+
+def prepare(config: Config, text: str, start: Checkpoint | None, resumed: Checkpoint | None) -> Parts:
+    """Tokenizer, token files in `config.training.out`, and model: fresh, with the weights of `start`, or all those of
+    the run that `resumed` is of.
+    """
+    texts = split(text, config.data.val_fraction)
+    tokenizer = make_tokenizer(config.data, *texts) if start is None else start.tokenizer
+    tokens = []
+    for name, part in zip(("train", "val"), texts, strict=True):
+        path = os.path.join(config.training.out, f"{name}.tokens")
+        if resumed is None:
+            tokens.append(write_split(path, part, tokenizer))
+        else:
+            tokens.append(reopen_split(path, part, tokenizer, resumed.state["data"][name]))
     model = build_model(config.model, tokenizer.vocab_size, config.training.seed)
     if start is not None:
         checkpoint.load_weights(model, start.tensors, start.directory)
-    sampler = WindowSampler(train_tokens, config.model.n_positions, config.training.seed)
-    if not quiet:
-        print(
-            _summary(config, model, tokenizer, len(train_tokens), len(val_tokens)),
-            file=sys.stderr,
-            flush=True,
-        )
-
     if resumed is None:
-        store.clear()
-    log = _open_log(out, resumed)
-    with log, Progress(config.training.steps, quiet) as progress:
+        Store(config.training.out).clear()
+    return Parts(model, tokenizer, *tokens)
 
-        def record(values: dict) -> None:
-            log.write(values)
-            progress.update(values)
 
-        def save(trainer: Trainer) -> None:
-            metrics = {}
-            if trainer.evaluated == trainer.step:
-                metrics = {"val_loss": trainer.val_loss, "bits_per_byte": trainer.bits_per_byte(trainer.val_loss)}
-            try:
-                state = {"trainer": trainer.state_dict(), "data": data, "log": log.position()}
-                store.save(
-                    trainer.step, model=model, tokenizer=tokenizer, config=config, optimizer=trainer.optimizer,
-                    state=state, metrics=metrics,
-                )  # fmt: skip
-            except OSError as error:
-                if trainer.finishing:
-                    raise
-                warnings.warn(f"step {trainer.step} is not saved: {error}; training goes on", stacklevel=2)
-
-        trainer = Trainer(
-            model, sampler, val_tokens, config.optimizer, config.training,
-            bytes_per_token=val_tokens.text_bytes / len(val_tokens), on_record=record, on_save=save,
+def _save(trainer: Trainer, config: Config, tokenizer: Tokenizer, state: dict[str, Any]) -> None:
+    """Save a checkpoint. One that fails on the way costs a warning: the next may succeed, and the last one stands."""
+    metrics = {}
+    if trainer.evaluated == trainer.step:
+        metrics = {"val_loss": trainer.val_loss, "bits_per_byte": trainer.bits_per_byte(trainer.val_loss)}
+    try:
+        Store(config.training.out, config.training.keep_last).save(
+            trainer.step, model=trainer.model, tokenizer=tokenizer, config=config, optimizer=trainer.optimizer,
+            state={"trainer": trainer.state_dict(), **state}, metrics=metrics,
         )  # fmt: skip
-        if resumed is not None and resumed.optimizer is not None:
-            trainer.optimizer.load_state_dict(resumed.optimizer)
-            trainer.load_state_dict(resumed.state["trainer"])
-        with on_interrupt(trainer.stop) as interrupted:
-            val_loss = trainer.run()
-        interrupted.raise_if_any(f"saved at step {trainer.step}; go on with: tinyllm train --resume {out}")
-    draw_curves(out)
-    return Result(model, tokenizer, val_loss, trainer.bits_per_byte(val_loss), time.perf_counter() - began, out)
+    except OSError as error:
+        if trainer.finishing:
+            raise
+        warnings.warn(f"step {trainer.step} is not saved: {error}; training goes on", stacklevel=2)
 
 
 def check_same(config: Config, start: Checkpoint, text_sha256: str, weights_only: bool = False) -> None:
@@ -202,15 +221,14 @@ def check_same(config: Config, start: Checkpoint, text_sha256: str, weights_only
         raise CheckpointError(f"{start.directory} cannot be continued:\n  " + "\n  ".join(differ) + hint)
 
 
-def check_replaceable(store: Store, start: Checkpoint | None) -> None:
+def check_replaceable(run: str, start: Checkpoint | None) -> None:
     """Raise ConfigError if a new run would wipe out one that has not finished, or the one that it starts from."""
-    run = os.path.dirname(store.directory)
     if start is not None and os.path.realpath(start.directory).startswith(os.path.realpath(run) + os.sep):
         raise ConfigError(
             f"training.out = {run!r}: the new run would replace the checkpoint that it starts from; choose another one"
         )
     try:
-        found = store.newest()
+        found = Store(run).newest()
     except CheckpointError:
         return
     steps = found.config.training.steps
@@ -222,11 +240,12 @@ def check_replaceable(store: Store, start: Checkpoint | None) -> None:
 
 
 def _open_log(out: str, resumed: Checkpoint | None) -> RunLog:
-    if resumed is None:
-        return RunLog(out)
     try:
-        return RunLog(out, resumed.state["log"])
+        return RunLog(out, None if resumed is None else resumed.state["log"])
+    except BlockingIOError as error:
+        raise ConfigError(f"training.out = {out!r}: another process trains there; choose another directory") from error
     except ValueError as error:
+        assert resumed is not None
         warnings.warn(f"{error}: the log starts anew at step {resumed.step}", stacklevel=3)
         return RunLog(out)
 
@@ -247,13 +266,13 @@ def draw_curves(directory: str) -> None:
     plot.write_png(os.path.join(directory, "loss.png"), series, **words)
 
 
-def _summary(config: Config, model: GPT, tokenizer: Tokenizer, train_tokens: int, val_tokens: int) -> str:
-    t = config.training
+def _summary(config: Config, parts: Parts) -> str:
+    t, tokens = config.training, len(parts.tokens)
     step = t.batch_size * t.accumulation * config.model.n_positions
     return (
-        f"{model.num_parameters():,} parameters; {tokenizer.vocab_size} tokens in the vocabulary; "
-        f"{train_tokens:,} tokens to train on, {val_tokens:,} to validate\n"
-        f"{t.steps} steps of {step:,} tokens ({t.steps * step / train_tokens:.1f} times the text); "
+        f"{parts.model.num_parameters():,} parameters; {parts.tokenizer.vocab_size} tokens in the vocabulary; "
+        f"{tokens:,} tokens to train on, {len(parts.validation):,} to validate\n"
+        f"{t.steps} steps of {step:,} tokens ({t.steps * step / tokens:.1f} times the text); "
         f"{_machine()}; writing to {t.out}"
     )
 
