@@ -64,7 +64,7 @@ def read_run(directory: str) -> Run:
 
 def table(runs: list[Run]) -> str:
     """The runs as lines of text, one each, below a heading."""
-    rows = [("run", "state", "step", "loss", "validation", "best")]
+    rows: list[tuple[str, ...]] = [("run", "state", "step", "loss", "validation", "best")]
     for run in runs:
         losses = ("" if x is None else f"{x:.4f}" for x in (run.loss, run.val_loss, run.best_val_loss))
         rows.append((run.directory, run.state, f"{run.step}/{run.steps or '?'}", *losses))
