@@ -116,9 +116,11 @@ class _Walk:
                 continue
             results = self._backward(node, needs, incoming) if incoming else (None,) * len(needs)
             lent = {id(_memory(d)) for d in incoming}
+            seen = [id(g) for g in results]
             for edge, wanted, g in zip(node.edges, needs, results, strict=True):
                 if wanted:
-                    self.send(edge, g, g is not None and _is_fresh(g, lent, results))  # type: ignore[arg-type]
+                    fresh = g is not None and seen.count(id(g)) == 1 and _is_fresh(g, lent)
+                    self.send(edge, g, fresh)  # type: ignore[arg-type]
 
     def _incoming(self, node: Node, totals: Sequence[_Sum | None]) -> list[np.ndarray]:
         """The gradients of the node's outputs, zero where nothing used one."""
@@ -197,13 +199,11 @@ def _memory(a: np.ndarray) -> np.ndarray:
     return a
 
 
-def _is_fresh(g: np.ndarray, lent: set[int], results: Sequence[np.ndarray | None]) -> bool:
-    """Whether g may be added into: no view of a gradient that came in (of the memory `lent`), not stretched
-    (read-only), handed out once.
+def _is_fresh(g: np.ndarray, lent: set[int]) -> bool:
+    """Whether g, handed out once, may be added into: no view of a gradient that came in (of the memory `lent`), not
+    stretched (read-only).
     """
-    if id(_memory(g)) in lent or not g.flags.writeable:
-        return False
-    return len(results) == 1 or [r is g for r in results].count(True) == 1
+    return id(_memory(g)) not in lent and g.flags.writeable
 
 
 def _accumulate(leaf: Variable, grad: _Sum) -> None:

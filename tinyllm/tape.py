@@ -82,29 +82,31 @@ class Node:
     the op's attributes.
     """
 
+    number = -1
+    flops = 0
+    edges: Sequence[tuple[Node | Variable, int] | None] = ()
+    outputs: Sequence[tuple[tuple[int, ...], np.dtype]] = ()
+    hooks: dict[int, dict[int, Callable]] | None = None
+    _readers = 0  # nodes that count on this one to make its output again
+    _done = False
+
     def __init__(self, op: type[Op], needs: Sequence[bool], attrs: dict[str, Any], inputs: Sequence[Variable | None]):
         self.op, self.needs, self.attrs = op, needs, attrs
         self._inputs: Sequence[Variable | None] = inputs  # only while forward runs
         self._saved: list[Saved] | None = []  # None once it was freed
-        self._readers = 0  # nodes that count on this one to make its output again
-        self._done = False
-        self.edges: list[tuple[Node | Variable, int] | None] = []
-        self.number = -1
-        self.flops = 0
-        self.outputs: list[tuple[tuple[int, ...], np.dtype]] = []
-        self.hooks: dict[int, dict[int, Callable]] | None = None
 
     def save(self, *arrays: np.ndarray | None) -> None:
         """Keep arrays for backward: a leaf by reference to the variable, so that its storage can be swapped meanwhile;
         a large output of an op that can remake it by reference to that op's node, so that nobody stores it.
         """
-        if True not in self.needs:
-            return
-        inputs = {id(v.array): v for v in reversed(self._inputs) if v is not None}
-        self._saved += [_NOTHING if a is None else self._keep(a, inputs.get(id(a))) for a in arrays]  # type: ignore[operator]
+        if True in self.needs:
+            self._saved += [_NOTHING if a is None else self._keep(a) for a in arrays]  # type: ignore[operator]
 
-    def _keep(self, a: np.ndarray, v: Variable | None) -> Saved:
-        if v is None:
+    def _keep(self, a: np.ndarray) -> Saved:
+        for v in self._inputs:
+            if v is not None and v.array is a:
+                break
+        else:
             return memory.retag(a, "activation", of="workspace"), None, 0
         kept: Any = a
         if v.node is None:
@@ -184,23 +186,23 @@ def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
     """Run `op` and record it if a gradient can be asked for. Returns a Tensor, or a tuple of them for an op with
     several outputs.
     """
-    arrays = [None if v is None else v.array for v in inputs]
+    arrays, needs = [], []
+    recording = op.differentiable and recorder.enabled
+    for v in inputs:
+        arrays.append(None if v is None else v.array)
+        needs.append(v is not None and v.requires_grad and recording)
     op.check(arrays, attrs)
-    if op.differentiable and recorder.enabled:
-        needs = [v is not None and v.requires_grad for v in inputs]
-        record = True in needs
-    else:
-        needs, record = [False] * len(inputs), False
+    record = True in needs
     node = Node(op, needs, attrs, inputs)
     out = op.forward(node, *arrays, **attrs)
     if recorder.profile is not None:
         recorder.profile.count(node, arrays)
-    outs = out if isinstance(out, tuple) else (out,)
-    results = [_result(a, inputs, record) for a in outs]
+    several = isinstance(out, tuple)
+    results = [_result(a, inputs, record) for a in out] if several else [_result(out, inputs, record)]
     node._inputs = ()
     if record:
         _connect(node, inputs, results)
-    return tuple(results) if outs is out else results[0]
+    return tuple(results) if several else results[0]
 
 
 def _result(array: np.ndarray, inputs: Sequence[Variable | None], record: bool) -> Variable:
@@ -209,7 +211,7 @@ def _result(array: np.ndarray, inputs: Sequence[Variable | None], record: bool) 
     v = make.__new__(make)
     Variable.__init__(v, array, record and array.dtype.kind == "f")
     base = array.base
-    if base is not None:
+    if isinstance(base, np.ndarray):
         for u in inputs:
             if u is not None and (base is u.array or base is u.array.base):
                 v.version = u.version

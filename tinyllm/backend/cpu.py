@@ -366,11 +366,13 @@ def matmul(
     else:
         m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
         shape = (*_broadcast(a.shape[:-2], b.shape[:-2]), m, n)
-    result = empty(shape, a.dtype) if out is None else writable(out)
-    row_c, column_c = result.strides[-2:]
-    if column_c != size and n > 1:
-        result = copy(result)
-        row_c = n * size
+    if out is None:
+        result, row_c = empty(shape, a.dtype), n * size
+    else:
+        result = writable(out)
+        row_c, column_c = result.strides[-2:]
+        if column_c != size and n > 1:
+            result, row_c = copy(result), n * size
     epilogue, held, dims = NULL, None, NULL
     if act is not None or beta != 0.0 or alpha != 1.0:
         assert beta == 0.0 or add is not None or out is not None

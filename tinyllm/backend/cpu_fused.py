@@ -236,28 +236,39 @@ def _call(
     mask: Array | None,
     softcap: float,
     dropout: Dropout | None,
+    **gradients: Array,
 ) -> tuple[Any, tuple[Array | None, ...]]:
     """The description of a call for C, and the arrays that it points to."""
     batch, heads, tq, d = q.shape
     _, kv_heads, tk, dv = v.shape
-    call: Any = ffi.new(_ATTENTION)
-    call.batch, call.heads, call.kv_heads, call.tq, call.tk, call.d, call.dv = batch, heads, kv_heads, tq, tk, d, dv
-    call.q_strides, call.k_strides, call.v_strides = strides(q)[:3], strides(k)[:3], strides(v)[:3]
-    call.scale, call.softcap = scale, softcap
+    call: dict[str, Any] = {
+        "batch": batch, "heads": heads, "kv_heads": kv_heads, "tq": tq, "tk": tk, "d": d, "dv": dv,
+        "q_strides": _row_strides(q), "k_strides": _row_strides(k), "v_strides": _row_strides(v),
+        "scale": scale, "softcap": softcap,
+    }  # fmt: skip
+    for name, x in gradients.items():
+        call[name + "_strides"] = _row_strides(x)
     lo, hi = _opt(lo), _opt(hi)
     if lo is not None:
-        call.lo, call.lo_stride = ptr(lo), tq if lo.shape[0] > 1 else 0
+        call["lo"], call["lo_stride"] = ptr(lo), tq if lo.shape[0] > 1 else 0
     if hi is not None:
-        call.hi, call.hi_stride = ptr(hi), tq if hi.shape[0] > 1 else 0
+        call["hi"], call["hi_stride"] = ptr(hi), tq if hi.shape[0] > 1 else 0
     if mask is not None:
         if mask.dtype != np.bool_ and mask.dtype != q.dtype:
             mask = mask.astype(q.dtype)
         mask = np.broadcast_to(mask, (batch, heads, tq, tk))
-        call.mask, call.mask_is_bool, call.mask_strides = ptr(mask), mask.dtype == np.bool_, strides(mask)
+        call["mask"], call["mask_is_bool"], call["mask_strides"] = ptr(mask), mask.dtype == np.bool_, strides(mask)
     if dropout is not None:
-        call.dropout, key, stream, base = dropout
-        call.key, call.stream, call.base = (key[0] & _WORD, key[1] & _WORD), stream & _DOUBLE_WORD, base
-    return call, (lo, hi, mask)
+        call["dropout"], key, call["stream"], call["base"] = dropout
+        call["key"], call["stream"] = (key[0] & _WORD, key[1] & _WORD), call["stream"] & _DOUBLE_WORD
+    return ffi.new(_ATTENTION, call), (lo, hi, mask)
+
+
+def _row_strides(x: Array) -> tuple[int, int, int]:
+    """Strides of (batch, head, row), in elements."""
+    batch, head, row, _ = x.strides
+    size = x.itemsize
+    return batch // size, head // size, row // size
 
 
 def attention(
@@ -307,10 +318,8 @@ def attention_grad(
     """
     q, k, v, do, slopes, lse = _readable(q), _readable(k), _readable(v), _readable(do), _opt(slopes), dense(lse)
     o = dense(o.transpose(0, 2, 1, 3))
-    call, held = _call(q, k, v, scale, lo, hi, mask, softcap, dropout)
     dq, dk, dv = _input_gradients(q, k, v)
-    call.do_strides, call.dq_strides = strides(do)[:3], strides(dq)[:3]
-    call.dk_strides, call.dv_strides = strides(dk)[:3], strides(dv)[:3]
+    call, held = _call(q, k, v, scale, lo, hi, mask, softcap, dropout, do=do, dq=dq, dk=dk, dv=dv)
     dmask = empty((*q.shape[:3], k.shape[2]), q.dtype) if want_mask and mask is not None else None
     arrays = (do, q, k, v, o, lse, slopes, dq, dk, dv, dmask)
     check(_attention_grad[q.dtype](call, *(ptr(x) for x in arrays)))

@@ -24,8 +24,11 @@ except ImportError:
 else:
     _allocate = ffi.new_allocator(lib.tl_malloc_array, lib.tl_free, should_clear_after_alloc=False)
     _BYTES = ffi.typeof("char[]")
+    _BLOCK = ffi.buffer  # what an array over the allocator has for its base
 
 KINDS = ("workspace", "activation", "parameter", "gradient", "optimizer", "communication")  # as tl_kind numbers them
+
+_NUMBER = {name: number for number, name in enumerate(KINDS)}
 
 SMALL = 16384  # bytes; below it the three Python objects of a block cost more than its pages
 MOST = 1 << 46  # bytes; what a 64-bit process can address, and far from where sizes overflow
@@ -71,11 +74,11 @@ def retag(x: np.ndarray, name: str, of: str | None = None) -> np.ndarray:
     """Count x, or what it is a view of, as another kind, if it is of the kind `of` or that is None; returns x. Arrays
     that NumPy made count nowhere.
     """
-    whole: Any = x
-    while isinstance(whole.base, np.ndarray):
-        whole = whole.base
-    if lib and whole.nbytes >= SMALL and whole.base is not None and whole.flags.c_contiguous:
-        lib.tl_retag(ffi.from_buffer(whole), -1 if of is None else KINDS.index(of), KINDS.index(name))
+    base: Any = x.base
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if lib and type(base) is _BLOCK:
+        lib.tl_retag(ffi.from_buffer(base), -1 if of is None else _NUMBER[of], _NUMBER[name])
     return x
 
 
