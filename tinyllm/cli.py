@@ -196,16 +196,31 @@ def resume_check(args: Sequence[str]) -> int:
         "without a file, 60 steps of the preset.",
     )
     from .training.resume_check import check
+    from .training.verdict import table
 
     with tempfile.TemporaryDirectory(prefix="tinyllm-") as directory:
-        rows = check(settings, directory, chosen.kills)
-    for row in rows:
-        print(f"{'ok  ' if row.good else 'FAIL'}  {row.what}: {row.found}")
-    return 0 if all(row.good for row in rows) else 1
+        found = check(settings, directory, chosen.kills)
+    print(table(found))
+    return 0 if all(verdict.good for verdict in found) else 1
+
+
+def check(args: Sequence[str]) -> int:
+    """Ask a model, or a configuration, the questions that a wrong one answers wrongly."""
+    parser = _parser("check", check)
+    parser.add_argument("model", help="a preset, a TOML file, a checkpoint, or the directory of a run (its newest one)")
+    given = parser.parse_args(args)
+    from .training.check import check as run
+    from .training.check import subject
+    from .training.verdict import table
+
+    found = list(run(*subject(given.model)))
+    print(table(found))
+    return 0 if all(verdict.good for verdict in found) else 1
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
+    "check": check,
     "resume-check": resume_check,
     "runs": runs,
     "plot": plot,

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from .. import _io
 from ..config import Config, dumps, replace
@@ -25,16 +25,9 @@ from ..random import Generator
 from . import checkpoint, manifest
 from .log import read_log
 from .store import Store
+from .verdict import Verdict
 
 MEASURED = ("seconds", "tokens_per_second")
-
-
-class Row(NamedTuple):
-    """One comparison: what was done, whether the outcome is what it should be, and what differed."""
-
-    what: str
-    good: bool
-    found: str
 
 
 def identity(run: str) -> dict[str, str]:
@@ -87,7 +80,7 @@ def drop(run: str, part: str) -> None:
     _io.write_atomic(path, manifest.render(content))
 
 
-def check(config: Config, directory: str, kills: int = 3, seed: int = 0) -> list[Row]:
+def check(config: Config, directory: str, kills: int = 3, seed: int = 0) -> list[Verdict]:
     """Compare a run of `config` with one that is killed `kills` times, and with one control per part of the state; all
     of them lie in `directory`.
     """
@@ -107,22 +100,24 @@ def check(config: Config, directory: str, kills: int = 3, seed: int = 0) -> list
     rows = [_compare(expected, broken, f"killed after steps {places}, resumed each time", same=True)]
     for part, copy in controls.items():
         if part == "random streams" and not config.model.dropout:
-            rows.append(Row(f"resumed without its {part}", True, "draws none (dropout 0): nothing to compare"))
+            rows.append(Verdict(f"resumed without its {part}", True, "draws none (dropout 0): nothing to compare"))
             continue
         drop(copy, part)
         rows.append(_compare(expected, copy, f"resumed without its {part}", same=False))
     return rows
 
 
-def _compare(expected: dict[str, str], run: str, what: str, same: bool) -> Row:
+def _compare(expected: dict[str, str], run: str, what: str, same: bool) -> Verdict:
     done = subprocess.run(_resume(run), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
-        return Row(what, False, f"did not resume: {done.stderr.strip()[-300:]}")
+        return Verdict(what, False, f"did not resume: {done.stderr.strip()[-300:]}")
     found = identity(run)
     differ = [name for name in expected if found[name] != expected[name]]
     if same:
-        return Row(what, not differ, f"differs in {', '.join(differ)}" if differ else "every byte equal")
-    return Row(what, bool(differ), f"seen in {', '.join(differ)}" if differ else "not noticed: the check does not bite")
+        return Verdict(what, not differ, f"differs in {', '.join(differ)}" if differ else "every byte equal")
+    return Verdict(
+        what, bool(differ), f"seen in {', '.join(differ)}" if differ else "not noticed: the check does not bite"
+    )
 
 
 def _start(config: Config, run: str) -> list[str]:
