@@ -123,6 +123,25 @@ def test_removing_a_checkpoint_leaves_the_files_of_others(tmp_path):
     checkpoint.remove(str(tmp_path / "absent"))
 
 
+def test_removing_a_link_leaves_what_it_points_to(tmp_path):
+    save(tmp_path / "mine")
+    (tmp_path / "step-00000001").symlink_to(tmp_path / "mine")
+    checkpoint.remove(str(tmp_path / "step-00000001"))
+    assert os.listdir(tmp_path) == ["mine"] and load_model(str(tmp_path / "mine"))
+
+
+def test_a_manifest_that_is_no_file_is_refused(tmp_path):
+    save(tmp_path)
+    text = (tmp_path / "manifest.json").rename(tmp_path / "elsewhere")
+    os.mkfifo(tmp_path / "manifest.json")
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        checkpoint.load(str(tmp_path))
+    (tmp_path / "manifest.json").unlink()
+    (tmp_path / "manifest.json").symlink_to(text)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        checkpoint.load(str(tmp_path))
+
+
 # --- the checkpoints of a run ---
 
 
@@ -306,7 +325,7 @@ def resume(settings: config.Config, **keywords):
     return train(settings, start=find(settings.training.out), quiet=True, **keywords)
 
 
-@pytest.mark.parametrize("calls", [100, 117, 130, 151, 170, 194, 211, 260])
+@pytest.mark.parametrize("calls", [104, 121, 134, 155, 174, 198, 215, 264])
 def test_a_run_killed_at_a_system_call_ends_as_the_unbroken_one(tmp_path, unbroken, calls):
     settings = run_settings(tmp_path)
     with pytest.raises(Killed), _io.inject(killed_at(calls)):

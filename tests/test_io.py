@@ -125,7 +125,7 @@ def test_lines_are_appended_one_write_each(tmp_path):
     with _io.inject(hook), _io.LineWriter(tmp_path / "log") as log:
         for i in range(3):
             log.write(f"line {i}")
-    assert calls == ["open", "write", "write", "write", "close"]
+    assert calls == ["open", "open", "fsync", "write", "write", "write", "close"]  # the name is durable, too
     with _io.LineWriter(tmp_path / "log") as log:
         log.write("again")
         with pytest.raises(ValueError, match="one line"):
@@ -173,3 +173,12 @@ def test_directories(tmp_path):
     _io.remove(tmp_path / "a" / "file")
     _io.remove(tmp_path / "a" / "file")
     assert not (tmp_path / "a" / "file").exists()
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    mine = [".train.tokens.12-0123abcd.tmp", ".a.b.9-ffffffff.tmp"]
+    others = ["train.tokens", ".hidden", ".x.tmp", "a.12-0123abcd.tmp"]
+    for name in mine + others:
+        (tmp_path / name).write_text("")
+    _io.remove_leftovers(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)

@@ -16,12 +16,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 Path = str | os.PathLike[str]
 Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
+LEFTOVER = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
+"""The name of a temporary file."""
 
 # Called before each system call with its name (open write fsync rename close unlink mkdir rmdir truncate lock) and the
 # path it is for.
@@ -134,6 +137,8 @@ class LineWriter:
         try:
             if lock:
                 _call("lock", self.path, fcntl.flock, self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not self.size:  # perhaps made just now
+                sync_directory(os.path.dirname(os.path.abspath(self.path)))
             if keep is not None and self.size != keep:
                 if self.size < keep:
                     raise ValueError(f"{self.path} has {self.size} bytes, expected {keep} or more")
@@ -210,6 +215,13 @@ def remove_directory(path: Path) -> None:
     path = os.fspath(path)
     with contextlib.suppress(FileNotFoundError):
         _call("rmdir", path, os.rmdir, path)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete what killed processes left of unfinished `AtomicFile`s in a directory that no other process writes to."""
+    for name in os.listdir(directory):
+        if LEFTOVER.fullmatch(name):
+            remove(os.path.join(directory, name))
 
 
 def sync_directory(path: Path) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -203,7 +204,8 @@ def from_dict(values: Mapping[str, Any], base: C, where: str = "") -> C:
     """`base` with the keys of a nested mapping laid over it. Raises ConfigError for unknown keys and wrong
     types.
     """
-    hints = typing.get_type_hints(type(base))
+    kind: type = type(base)
+    hints = _hints(kind)
     changes = {}
     for key, value in values.items():
         name = f"{where}{key}"
@@ -217,6 +219,11 @@ def from_dict(values: Mapping[str, Any], base: C, where: str = "") -> C:
         else:
             changes[key] = _convert(value, hints[key], name)
     return dataclasses.replace(base, **changes)  # type: ignore[type-var]
+
+
+@functools.cache  # evaluating annotations takes longer than all else here
+def _hints(kind: type) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -40,7 +39,6 @@ from . import manifest
 
 WEIGHTS, OPTIMIZER, WORDS, CONFIG = "model.safetensors", "optimizer.safetensors", "tokenizer.json", "config.toml"
 _OURS = frozenset({manifest.NAME, WEIGHTS, OPTIMIZER, WORDS, CONFIG})
-_TEMPORARY = re.compile(r"\.(" + "|".join(map(re.escape, sorted(_OURS))) + r")\.\d+-[0-9a-f]{8}\.tmp")
 
 
 @dataclass
@@ -146,15 +144,17 @@ def remove(directory: str) -> None:
     first, so that no half of it is ever taken for a whole. Files that are not a checkpoint's stay, and so does then
     the directory.
     """
+    if os.path.islink(directory):  # what it points to is someone else's
+        _io.remove(directory)
     if not os.path.isdir(directory):
         return
     names = os.listdir(directory)
     if manifest.NAME in names:
         _io.remove(os.path.join(directory, manifest.NAME))
         _io.sync_directory(directory)
-    for name in names:
-        if name in _OURS or _TEMPORARY.fullmatch(name):
-            _io.remove(os.path.join(directory, name))
+    for name in _OURS.intersection(names):
+        _io.remove(os.path.join(directory, name))
+    _io.remove_leftovers(directory)
     if not os.listdir(directory):
         _io.remove_directory(directory)
 

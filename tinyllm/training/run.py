@@ -119,6 +119,7 @@ def train(
         check_replaceable(out, start)
     _io.make_directory(out)
     with _open_log(out, resumed) as log:
+        _io.remove_leftovers(out)  # no other process writes there: the log is locked
         parts = prepare(config, text, start, resumed)
         data = {"text": text_sha256, "train": parts.tokens.sha256, "val": parts.validation.sha256}
         if not quiet:
