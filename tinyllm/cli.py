@@ -53,10 +53,13 @@ def train(args: Sequence[str]) -> int:
         "--weights-only a new run starts from its weights.",
     )
     from .training import train as run
+    from .training.plan import error
 
     result = run(settings, start=start, weights_only=chosen.weights_only)
     print(f"validation loss {result.val_loss:.4f} nats per token, {result.bits_per_byte:.4f} bits per byte")
     print(f"checkpoints: {result.directory}/checkpoints   curve: {result.directory}/loss.svg")
+    if said := error(settings):
+        print(said)
     return 0
 
 
@@ -204,6 +207,33 @@ def resume_check(args: Sequence[str]) -> int:
     return 0 if all(verdict.good for verdict in found) else 1
 
 
+def plan(args: Sequence[str]) -> int:
+    """Predict time and memory of a run from a few seconds of it; options as for train."""
+    from . import config
+
+    parser = _parser("plan", plan, add_help=False)
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--config")
+    chosen, rest = parser.parse_known_args(args)
+    base = config.preset(chosen.preset)
+    if chosen.config is not None:
+        base = config.load(chosen.config, base)
+    settings = config.override(
+        base,
+        rest,
+        prog="tinyllm plan",
+        description="Predict the time of a step, the memory and the total time of tinyllm train with the same options. "
+        "What is found is left in training.out, and the run says at its end how far it was off.",
+    )
+    from .training.plan import plan as run
+    from .training.plan import write
+
+    made = run(settings)
+    print(made.lines(settings))
+    print(write(made, settings))
+    return 0
+
+
 def check(args: Sequence[str]) -> int:
     """Ask a model, or a configuration, the questions that a wrong one answers wrongly."""
     parser = _parser("check", check)
@@ -220,6 +250,7 @@ def check(args: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
+    "plan": plan,
     "check": check,
     "resume-check": resume_check,
     "runs": runs,
