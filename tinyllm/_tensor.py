@@ -304,7 +304,7 @@ class Tensor(Variable):
             raise RuntimeError(
                 f"{what} writes in place, which is not recorded: use no_grad(), or make a new tensor (where, scatter)"
             )
-        self.version[0] += 1
+        self.written()
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._writable("item assignment")

@@ -75,29 +75,29 @@ class _Walk:
         self.targets: dict[tuple[int, int], _Sum | None] | None = None if targets is None else dict.fromkeys(targets)
         self.plan: list[tuple[Node, Sequence[bool]]] = []  # inputs first: nodes, and the inputs they owe gradients to
         self.pending: dict[int, int] = {}  # id of a leaf: contributions that are still to come
-        self.sums: dict[int, list[_Sum | None]] = {}  # id of a node or leaf: the gradient of each of its outputs
+        self.sums: dict[int, dict[int, _Sum]] = {}  # id of a node or leaf: the gradients of its outputs by number
 
     def prepare(self, outputs: Sequence[Variable]) -> None:
         """Find the nodes that must run, and check what they saved before a gradient has been added anywhere."""
         pending, leads = self.pending, set[int]()
-        nodes = {id(v.node): v.node for v in outputs if v.node is not None}
+        nodes = {v.node for v in outputs if v.node is not None}
         for v in outputs:
             if v.node is None:
                 pending[id(v)] = pending.get(id(v), 0) + 1
-        stack = list(nodes.values())
+        stack = list(nodes)
         while stack:
             for edge in stack.pop().edges:
-                if edge is not None and id(edge[0]) not in nodes and isinstance(edge[0], Node):
-                    nodes[id(edge[0])] = edge[0]
+                if edge is not None and type(edge[0]) is Node and edge[0] not in nodes:
+                    nodes.add(edge[0])
                     stack.append(edge[0])
-        for node in sorted(nodes.values(), key=attrgetter("number")):
+        for node in sorted(nodes, key=attrgetter("number")):
             needs = node.needs if self.targets is None else self._wanted(node, self.targets, leads)
             self.plan.append((node, needs))
             if True in needs:
                 leads.add(id(node))
                 node.check_saved()
                 for edge, wanted in zip(node.edges, needs, strict=True):
-                    if wanted and id(edge[0]) not in nodes:  # type: ignore[index]
+                    if wanted and type(edge[0]) is not Node:  # type: ignore[index]
                         leaf = id(edge[0])  # type: ignore[index]
                         pending[leaf] = pending.get(leaf, 0) + 1
 
@@ -115,24 +115,23 @@ class _Walk:
             if True not in needs:
                 continue
             results = self._backward(node, needs, incoming) if incoming else (None,) * len(needs)
-            lent = {id(_memory(d)) for d in incoming}
+            lent = [_memory(d) for d in incoming]
             seen = [id(g) for g in results]
             for edge, wanted, g in zip(node.edges, needs, results, strict=True):
                 if wanted:
                     fresh = g is not None and seen.count(id(g)) == 1 and _is_fresh(g, lent)
                     self.send(edge, g, fresh)  # type: ignore[arg-type]
 
-    def _incoming(self, node: Node, totals: Sequence[_Sum | None]) -> list[np.ndarray]:
+    def _incoming(self, node: Node, totals: dict[int, _Sum]) -> list[np.ndarray]:
         """The gradients of the node's outputs, zero where nothing used one."""
         if node.hooks is not None or self.targets is not None:
-            for i, total in enumerate(totals):
-                if total is not None:
-                    total.through((node.hooks or {}).get(i))
-                    if self.targets is not None and (id(node), i) in self.targets:
-                        self.targets[id(node), i] = total
+            for i, total in totals.items():
+                total.through((node.hooks or {}).get(i))
+                if self.targets is not None and (id(node), i) in self.targets:
+                    self.targets[id(node), i] = total
         return [
-            backend.full(shape, 0, dtype) if total is None else total.array
-            for total, (shape, dtype) in zip(totals, node.outputs, strict=True)
+            totals[i].array if i in totals else backend.full(shape, 0, dtype)
+            for i, (shape, dtype) in enumerate(node.outputs)
         ]
 
     def _backward(self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray]) -> Sequence[Any]:
@@ -151,23 +150,17 @@ class _Walk:
         """Add a contribution to the gradient at the end of an edge; the last one completes a leaf's."""
         target, index = edge
         if g is not None:
-            totals = self.sums.get(id(target))
-            if totals is None:
-                totals = self.sums[id(target)] = [None] * (len(target.outputs) if isinstance(target, Node) else 1)
-            total = totals[index]
-            if total is None:
-                totals[index] = _Sum(g, owned)
+            totals = self.sums.setdefault(id(target), {})
+            if index in totals:
+                totals[index].add(g, owned)
             else:
-                total.add(g, owned)
-        if isinstance(target, Variable):
+                totals[index] = _Sum(g, owned)
+        if type(target) is not Node:
             self.pending[id(target)] -= 1
-            if not self.pending[id(target)]:
-                self._finish(target)
+            if not self.pending[id(target)] and id(target) in self.sums:
+                self._finish(target, self.sums.pop(id(target))[0])  # type: ignore[arg-type]
 
-    def _finish(self, leaf: Variable) -> None:
-        (total,) = self.sums.pop(id(leaf), (None,))
-        if total is None:
-            return
+    def _finish(self, leaf: Variable, total: _Sum) -> None:
         total.through(leaf.hooks)
         if self.targets is None:
             _accumulate(leaf, total)
@@ -199,11 +192,15 @@ def _memory(a: np.ndarray) -> np.ndarray:
     return a
 
 
-def _is_fresh(g: np.ndarray, lent: set[int]) -> bool:
+def _is_fresh(g: np.ndarray, lent: Sequence[np.ndarray]) -> bool:
     """Whether g, handed out once, may be added into: no view of a gradient that came in (of the memory `lent`), not
     stretched (read-only).
     """
-    return id(_memory(g)) not in lent and g.flags.writeable
+    memory_of_g = _memory(g)
+    for other in lent:
+        if other is memory_of_g:
+            return False
+    return g.flags.writeable
 
 
 def _accumulate(leaf: Variable, grad: _Sum) -> None:

@@ -136,7 +136,7 @@ class profile:
         """Add one run of forward (with `arrays`) to the counts."""
         node.flops = node.op.flops(*[None if a is None else a.shape for a in arrays], **node.attrs)
         self.flops += node.flops
-        for kept, _, _ in node._saved or ():
+        for kept in node._saved or ():
             if isinstance(kept, np.ndarray):
                 whole = kept.base if isinstance(kept.base, np.ndarray) else kept
                 seen = self._seen.get(id(whole))

@@ -65,14 +65,21 @@ class Variable:
         self.grad: Any = None
         self.node: Node | None = None
         self.index = 0
-        self.version = [0]  # bumped by in-place writes; views of one array share the cell
+        self.version = [0]  # bumped by `written`; views of one array share the cell
         self.hooks: dict[int, Callable] | None = None  # called with a leaf's complete gradient; may return another
         self.accumulate_hooks: dict[int, Callable] | None = None  # called with the leaf once its .grad is complete
 
+    def written(self) -> None:
+        """Note a write in place, which what was saved of the array before doesn't survive."""
+        self.version[0] += 1
+        writes[0] += 1
 
-Saved = tuple[Any, list[int] | None, int]
-"""What is kept (None, an array, a leaf, or the node that can make the array again), and the cell and number of its
-version."""
+
+Kept = Any
+"""What a node keeps of an array: the array, a leaf that has it, the node that can make it again, or None for None."""
+
+writes = [0]
+"""Writes in place so far, of any variable: what was saved after the last one need not be looked at."""
 
 
 class Node:
@@ -93,36 +100,35 @@ class Node:
     def __init__(self, op: type[Op], needs: Sequence[bool], attrs: dict[str, Any], inputs: Sequence[Variable | None]):
         self.op, self.needs, self.attrs = op, needs, attrs
         self._inputs: Sequence[Variable | None] = inputs  # only while forward runs
-        self._saved: list[Saved] | None = []  # None once it was freed
+        self._saved: list[Kept] | None = []  # None once it was freed
+        self._guards: list[tuple[list[int], int]] = []  # the cells of what was saved, and their versions at that time
+        self._writes = writes[0]
 
     def save(self, *arrays: np.ndarray | None) -> None:
         """Keep arrays for backward: a leaf by reference to the variable, so that its storage can be swapped meanwhile;
         a large output of an op that can remake it by reference to that op's node, so that nobody stores it.
         """
         if True in self.needs:
-            self._saved += [_NOTHING if a is None else self._keep(a) for a in arrays]  # type: ignore[operator]
+            self._saved += [None if a is None else self._keep(a) for a in arrays]  # type: ignore[operator]
 
-    def _keep(self, a: np.ndarray) -> Saved:
+    def _keep(self, a: np.ndarray) -> Kept:
         for v in self._inputs:
             if v is not None and v.array is a:
+                self._guards.append((v.version, v.version[0]))
+                if v.node is None:
+                    if v.requires_grad:
+                        return v
+                elif a.nbytes >= REMAKE_FROM and v.node._can_remake() and v.version[0] == 0:
+                    v.node._readers += 1
+                    return v.node
                 break
-        else:
-            return memory.retag(a, "activation", of="workspace"), None, 0
-        kept: Any = a
-        if v.node is None:
-            kept = v if v.requires_grad else a
-        elif a.nbytes >= REMAKE_FROM and v.node._can_remake() and v.version[0] == 0:
-            kept = v.node
-            kept._readers += 1
-        if kept is a:
-            memory.retag(a, "activation", of="workspace")
-        return kept, v.version, v.version[0]
+        return memory.retag(a, "activation", of="workspace")
 
     def _can_remake(self) -> bool:
         """Whether the output can be had from what this node saved itself, without asking a third node."""
         if self.op.remake is None or not self._saved:
             return False
-        kinds = [type(kept) for kept, _, _ in self._saved]
+        kinds = [type(kept) for kept in self._saved]
         return Node not in kinds and any(kind is not type(None) for kind in kinds)
 
     def check_saved(self) -> None:
@@ -132,15 +138,17 @@ class Node:
                 "backward ran through this graph before and freed what it had saved; "
                 "pass retain_graph=True to the first call, or run forward again"
             )
-        self._check_unwritten()
+        if self._writes != writes[0]:
+            self._check_unwritten()
 
     def _check_unwritten(self) -> None:
-        for kept, cell, seen in self._saved or ():
-            if cell is not None and cell[0] != seen:
+        for cell, seen in self._guards:
+            if cell[0] != seen:
                 raise RuntimeError(
                     f"a tensor that {self.op.__name__} saved for backward was modified in place afterwards; "
                     "clone it before writing, or write after backward"
                 )
+        for kept in self._saved or ():
             if type(kept) is Node:
                 kept._check_unwritten()
 
@@ -153,33 +161,34 @@ class Node:
         return self._arrays()
 
     def _arrays(self) -> list:
-        arrays = []
-        for kept, _, _ in self._saved or ():
-            if isinstance(kept, Variable):
-                kept = kept.array
-            elif isinstance(kept, Node):
-                kept = kept.op.remake(kept, *kept._arrays())  # type: ignore[misc]
-            arrays.append(kept)
-        return arrays
+        return [kept if type(kept) is np.ndarray else _array(kept) for kept in self._saved or ()]
 
     def release(self) -> None:
         """Free what was saved, or leave that to the last node that reads it. A node that saved nothing can run again;
         one that did will raise.
         """
-        if any(kept is not None for kept, _, _ in self._saved or ()):
-            self._done = True
-            self._free()
+        for kept in self._saved or ():
+            if kept is not None:
+                self._done = True
+                self._free()
+                return
 
     def _free(self) -> None:
         if self._done and not self._readers:
             saved, self._saved = self._saved, None
-            for kept, _, _ in saved or ():
+            for kept in saved or ():
                 if type(kept) is Node:
                     kept._readers -= 1
                     kept._free()
 
 
-_NOTHING: Saved = (None, None, 0)
+def _array(kept: Kept) -> np.ndarray | None:
+    """What was kept, as the array again."""
+    if isinstance(kept, Variable):
+        return kept.array
+    if type(kept) is Node:
+        return kept.op.remake(kept, *kept._arrays())  # type: ignore[misc]
+    return kept
 
 
 def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
@@ -222,15 +231,10 @@ def _connect(node: Node, inputs: Sequence[Variable | None], results: Sequence[Va
     """Put the node of a recorded op on the tape."""
     node.number = next(_number)
     node.outputs = [(v.array.shape, v.array.dtype) for v in results]
-    node.edges = [
-        None if v is None or not v.requires_grad else (v, 0) if v.node is None else (v.node, v.index) for v in inputs
-    ]
+    node.edges = [(v.node or v, v.index) if v is not None and v.requires_grad else None for v in inputs]
     for i, v in enumerate(results):
         if v.requires_grad:
             v.node, v.index = node, i
-    saved = node._saved
-    for j, (kept, cell, _) in enumerate(saved or ()):  # an output that was saved is guarded by its own cell
-        if cell is None and kept is not None:
-            for v in results:
-                if kept is v.array:
-                    saved[j] = (kept, v.version, v.version[0])  # type: ignore[index]
+        for kept in node._saved or ():
+            if kept is v.array:
+                node._guards.append((v.version, v.version[0]))

@@ -84,10 +84,11 @@ class Module:
             object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:  # only for names that are not ordinary attributes
-        for place in ("_parameters", "_buffers", "_modules"):
-            held = self.__dict__.get(place)
-            if held is not None and name in held:
-                return held[name]
+        own = self.__dict__
+        if "_modules" in own:
+            for held in (own["_modules"], own["_parameters"], own["_buffers"]):
+                if name in held:
+                    return held[name]
         raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:

@@ -88,7 +88,7 @@ class Optimizer:
             params = [p for p in group["params"] if p.grad is not None]
             self._update(params, group, grad_scale)
             for p in params:
-                p.version[0] += 1
+                p.written()
         return loss
 
     # -- saving -------------------------------------------------------------------------------------------
