@@ -87,19 +87,20 @@ class _Walk:
         stack = list(nodes)
         while stack:
             for edge in stack.pop().edges:
-                if edge is not None and type(edge[0]) is Node and edge[0] not in nodes:
-                    nodes.add(edge[0])
-                    stack.append(edge[0])
+                if edge is None:
+                    continue
+                source = edge[0]
+                if isinstance(source, Variable):
+                    pending[id(source)] = pending.get(id(source), 0) + 1
+                elif source not in nodes:
+                    nodes.add(source)
+                    stack.append(source)
         for node in sorted(nodes, key=attrgetter("number")):
             needs = node.needs if self.targets is None else self._wanted(node, self.targets, leads)
             self.plan.append((node, needs))
             if True in needs:
                 leads.add(id(node))
                 node.check_saved()
-                for edge, wanted in zip(node.edges, needs, strict=True):
-                    if wanted and type(edge[0]) is not Node:  # type: ignore[index]
-                        leaf = id(edge[0])  # type: ignore[index]
-                        pending[leaf] = pending.get(leaf, 0) + 1
 
     @staticmethod
     def _wanted(node: Node, targets: Container[tuple[int, int]], leads: set[int]) -> list[bool]:

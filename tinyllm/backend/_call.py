@@ -59,7 +59,9 @@ def ptr(x: Array | None) -> Any:
 
 def pointers(arrays: list[Array]) -> Any:
     """A C array of pointers to contiguous arrays of one dtype, which the caller holds during the call."""
-    return ffi.new(_POINTERS[arrays[0].dtype], [ptr(x) for x in arrays])
+    dtype = arrays[0].dtype
+    kind = _ARRAY[dtype]
+    return ffi.new(_POINTERS[dtype], [_from_buffer(kind, x) for x in arrays])
 
 
 def dense(x: Array) -> Array:

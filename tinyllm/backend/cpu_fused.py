@@ -407,7 +407,7 @@ def adam_(
 @contextlib.contextmanager
 def _dense_copies(arrays: list[Array]) -> Iterator[list[Array]]:
     """Arrays to update in place, dense: a view with gaps is copied there and back. Raises if one is read-only."""
-    packed = [dense(writable(x)) for x in arrays]
+    packed = [x if x.flags.carray else dense(writable(x)) for x in arrays]
     yield packed
     for own, copy in zip(arrays, packed, strict=True):
         if own is not copy:
