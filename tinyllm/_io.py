@@ -189,7 +189,9 @@ def locked(path: Path) -> bool:
 
 
 def make_directory(path: Path) -> None:
-    """Create the directory `path` and its parents; nothing happens if it exists."""
+    """Create the directory `path` and its parents. One that exists is made durable all the same: whoever created it may
+    have been killed before that.
+    """
     path = os.path.abspath(path)
     parent = os.path.dirname(path)
     if not os.path.isdir(parent):
@@ -199,8 +201,9 @@ def make_directory(path: Path) -> None:
     except FileExistsError:
         if not os.path.isdir(path):
             raise
-    else:
-        sync_directory(parent)
+        if not os.access(parent, os.R_OK):  # nor could we have created it
+            return
+    sync_directory(parent)
 
 
 def remove(path: Path) -> None:

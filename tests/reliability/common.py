@@ -36,16 +36,17 @@ PACKAGES = {  # Debian's names for what is missing
 class Bar:
     """One bar: counts of cases, failures, and parts that could not run."""
 
-    def __init__(self, name: str, quick: bool, seed: int, build: Path) -> None:
-        self.name, self.quick, self.seed, self.build = name, quick, seed, build
+    def __init__(self, name: str, share: int, seed: int, build: Path) -> None:
+        self.name, self.share, self.seed, self.build = name, share, seed, build
+        self.quick = share > 1
         self.cases = 0
         self.failures: list[str] = []
         self.not_run: list[str] = []
         self.began = time.perf_counter()
 
     def scaled(self, count: int) -> int:
-        """`count` cases, or a twentieth of them with --quick."""
-        return max(1, count // 20) if self.quick else count
+        """The share of `count` cases that is run: a twentieth with --quick."""
+        return max(1, count // self.share)
 
     def passed(self, count: int, what: str) -> None:
         """`count` cases of `what` were right."""
@@ -153,12 +154,13 @@ def python(*arguments: str | Path) -> list[str | Path]:
 def run_bar(name: str, test: Callable[[Bar], None]) -> None:
     """The main function of a script: parse --quick, --seed and --build, run the bar, exit."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the cases")
+    parser.add_argument("--share", type=int, default=1, metavar="N", help="an N-th of the cases")
+    parser.add_argument("--quick", action="store_const", const=20, dest="share", help="a twentieth of the cases")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--build", type=Path, help="folder to keep compiled drivers in; by default a temporary one")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tinyllm-") as temporary:
-        bar = Bar(name, options.quick, options.seed, (options.build or Path(temporary)).resolve())
+        bar = Bar(name, options.share, options.seed, (options.build or Path(temporary)).resolve())
         test(bar)
         code = bar.finish()
     sys.exit(code)

@@ -8,6 +8,7 @@ to a file, plain lines instead. Curves are in plot.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -59,9 +60,12 @@ class RunLog:
     def __init__(self, directory: str, position: Mapping[str, int] | None = None):
         keep = position or {}
         self._jsonl = _io.LineWriter(os.path.join(directory, JSONL), keep.get("jsonl", 0), lock=True)
-        self._csv = _io.LineWriter(os.path.join(directory, CSV), keep.get("csv", 0))
-        if position is None:
-            self._csv.write(",".join(COLUMNS))
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(self._jsonl)
+            self._csv = opened.enter_context(_io.LineWriter(os.path.join(directory, CSV), keep.get("csv", 0)))
+            if position is None:
+                self._csv.write(",".join(COLUMNS))
+            opened.pop_all()  # nothing failed: they stay open
 
     def position(self) -> dict[str, int]:
         """Bytes in each file, all of them on the disk by now: a checkpoint promises no line that a power cut takes."""

@@ -13,6 +13,7 @@ import re
 import warnings
 from typing import Any
 
+from .. import _io
 from ..errors import CheckpointError
 from ..models.gpt import GPT
 from ..tokenizers.base import Tokenizer
@@ -47,9 +48,11 @@ class Store:
 
     def save(self, step: int, **what: Any) -> str:
         """Write the checkpoint of `step` (`checkpoint.save` says what is in it), then remove what need not be kept.
-        Returns its directory. Raises OSError; the others then stand.
+        Returns its directory. Raises OSError; the others then stand. What cannot be removed is a warning, and is tried
+        again at the next save.
         """
         path = self.path(step)
+        _io.make_directory(self.directory)
         try:
             checkpoint.save(path, step=step, **what)
         except BaseException:
@@ -60,7 +63,10 @@ class Store:
         keep = {*steps[-self.keep_last :], step, self.best()}
         for old in self._folders():
             if old not in keep:
-                checkpoint.remove(self.path(old))
+                try:
+                    checkpoint.remove(self.path(old))
+                except OSError as error:
+                    warnings.warn(f"step {step} is saved, but step {old} cannot be removed: {error}", stacklevel=2)
         return path
 
     def clear(self) -> None:
