@@ -136,16 +136,17 @@ class _Walk:
         ]
 
     def _backward(self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray]) -> Sequence[Any]:
-        if recorder.profile is not None:
-            recorder.profile.count_backward(node, needs)
         asked, node.needs = node.needs, needs
         try:
             results = node.op.backward(node, *incoming)
         finally:
             node.needs = asked
+        results = results if isinstance(results, (tuple, list)) else (results,)
+        if recorder.observer is not None:
+            recorder.observer.backward(node, needs, incoming, results)
         if not self.retain_graph:
             node.release()
-        return results if isinstance(results, (tuple, list)) else (results,)
+        return results
 
     def send(self, edge: tuple[Node | Variable, int], g: np.ndarray | None, owned: bool) -> None:
         """Add a contribution to the gradient at the end of an edge; the last one completes a leaf's."""

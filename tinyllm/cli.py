@@ -207,6 +207,18 @@ def resume_check(args: Sequence[str]) -> int:
     return 0 if all(verdict.good for verdict in found) else 1
 
 
+def replay(args: Sequence[str]) -> int:
+    """Make the step again at which a run met NaN or infinity, and say where it arose."""
+    parser = _parser("replay", replay)
+    parser.add_argument("run", help="the directory of a run that failed")
+    given = parser.parse_args(args)
+    from .training.replay import replay as run
+
+    said, same = run(given.run)
+    print(said)
+    return 0 if same else 1
+
+
 def plan(args: Sequence[str]) -> int:
     """Predict time and memory of a run from a few seconds of it; options as for train."""
     from . import config
@@ -250,6 +262,7 @@ def check(args: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": train,
+    "replay": replay,
     "plan": plan,
     "check": check,
     "resume-check": resume_check,

@@ -4,7 +4,7 @@ Each one derives from the built-in that PyTorch or Python would raise in its pla
 working. A message says what was expected, what came, and what to do.
 """
 
-__all__ = ["CheckpointError", "ConfigError", "DtypeError", "RankFailure", "ShapeError", "TokenizerError"]
+__all__ = ["CheckpointError", "ConfigError", "DtypeError", "NonFinite", "RankFailure", "ShapeError", "TokenizerError"]
 
 
 class ShapeError(ValueError, RuntimeError):
@@ -25,6 +25,17 @@ class TokenizerError(ValueError):
 
 class ConfigError(ValueError):
     """A configuration with an unknown key, a wrong type, or values that contradict each other."""
+
+
+class NonFinite(FloatingPointError):
+    """A step of training whose loss or gradient is NaN or infinite. `step` counts from 1; `phase` is where the first
+    such number arose: "parameter", "forward", "backward", "norm", or "unknown"; `op` and `where` (a module's path, or
+    a parameter's name) say in what, as far as it is known.
+    """
+
+    def __init__(self, message: str, step: int = 0, phase: str = "unknown", op: str = "", where: str = ""):
+        super().__init__(message)
+        self.step, self.phase, self.op, self.where = step, phase, op, where
 
 
 class RankFailure(RuntimeError):

@@ -1,4 +1,4 @@
-"""What a thread records: whether ops leave nodes on the tape, and the counts of `profile`."""
+"""What a thread records: whether ops leave nodes on the tape, and who watches them run (`Observer`, `profile`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import inspect
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 class _Recorder(threading.local):
     enabled = True
-    profile: profile | None = None
+    observer: Observer | None = None
 
 
 recorder = _Recorder()
@@ -98,7 +98,34 @@ class set_grad_enabled(_Mode):
         return (enable_grad if self.mode else no_grad)()(function)
 
 
-class profile:
+class Observer:
+    """Sees every op and module that this thread runs within ``with observer:``; the innermost observer alone does."""
+
+    _outer: Observer | None
+
+    def __enter__(self) -> Self:
+        self._outer, recorder.observer = recorder.observer, self
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        recorder.observer = self._outer
+
+    def forward(self, node: Node, arrays: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
+        """`node`'s op has made `results` of `arrays`."""
+
+    def backward(
+        self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray], results: Sequence[np.ndarray | None]
+    ) -> None:
+        """`node`'s op has made of the gradients of its outputs those of the inputs that `needs` says."""
+
+    def enter(self, module: Any) -> None:
+        """The forward of a module begins."""
+
+    def leave(self, module: Any) -> None:
+        """It has ended, by an error perhaps."""
+
+
+class profile(Observer):
     """Count the work of a block: ``with tinyllm.profile() as p``.
 
     p.flops: floating-point operations; p.saved_bytes: what forward kept for backward, each array once. Of the process's
@@ -113,9 +140,9 @@ class profile:
         self.live: dict[str, int] = {}
         self._seen: dict[int, weakref.ref] = {}  # arrays counted as saved; views count as what they are views of
 
-    def __enter__(self) -> profile:
-        self._outer, recorder.profile = recorder.profile, self
-        if self._outer is not None:
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if isinstance(self._outer, profile):
             self._outer._measure()
         self._start = memory.live_bytes()
         memory.reset_peak()
@@ -124,16 +151,16 @@ class profile:
     def __exit__(self, *exc: object) -> None:
         self._measure()
         self.live = memory.live_by_kind()
-        recorder.profile = self._outer
-        if self._outer is not None:
+        super().__exit__(*exc)
+        if isinstance(self._outer, profile):
             self._outer._measure()  # an outer block's peaks last from its own start
 
     def _measure(self) -> None:
         self.peak = max(self.peak, memory.peak_bytes() - self._start)
         self.bytes = {kind: max(self.bytes.get(kind, 0), now) for kind, now in memory.peak_by_kind().items()}
 
-    def count(self, node: Node, arrays: Sequence[np.ndarray | None]) -> None:
-        """Add one run of forward (with `arrays`) to the counts."""
+    def forward(self, node: Node, arrays: Sequence[np.ndarray | None], results: Sequence[np.ndarray]) -> None:
+        """Add one run of forward to the counts."""
         node.flops = node.op.flops(*[None if a is None else a.shape for a in arrays], **node.attrs)
         self.flops += node.flops
         for kept in node._saved or ():
@@ -144,7 +171,9 @@ class profile:
                     self._seen[id(whole)] = weakref.ref(whole)
                     self.saved_bytes += whole.nbytes
 
-    def count_backward(self, node: Node, needs: Sequence[bool]) -> None:
+    def backward(
+        self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray], results: Sequence[np.ndarray | None]
+    ) -> None:
         """Each wanted gradient of a compute-bound op is about one forward's work."""
         if node.op.cost == "compute":
             self.flops += node.flops * sum(needs)

@@ -204,9 +204,9 @@ def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
     record = True in needs
     node = Node(op, needs, attrs, inputs)
     out = op.forward(node, *arrays, **attrs)
-    if recorder.profile is not None:
-        recorder.profile.count(node, arrays)
     several = isinstance(out, tuple)
+    if recorder.observer is not None:
+        recorder.observer.forward(node, arrays, out if several else (out,))
     results = [_result(a, inputs, record) for a in out] if several else [_result(out, inputs, record)]
     node._inputs = ()
     if record:

@@ -20,6 +20,7 @@ from .. import backend
 from .._tensor import Tensor
 from ..autograd import no_grad
 from ..errors import CheckpointError
+from ..recording import Observer, recorder
 from ..tape import RemovableHandle
 from .hooks import BackwardWatch
 from .parameter import Parameter
@@ -360,8 +361,18 @@ class Module:
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.has_hooks:
-            return self.forward(*args, **kwargs)
+        if recorder.observer is not None:
+            return self._observed(recorder.observer, args, kwargs)
+        return self.forward(*args, **kwargs) if not self.has_hooks else self._hooked(args, kwargs)
+
+    def _observed(self, observer: Observer, args: tuple, kwargs: dict[str, Any]) -> Any:
+        observer.enter(self)
+        try:
+            return self._hooked(args, kwargs)
+        finally:
+            observer.leave(self)
+
+    def _hooked(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         for hook in list(self._forward_pre_hooks.values()):
             changed = hook(self, args)
             if changed is not None:

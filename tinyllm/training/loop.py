@@ -25,9 +25,11 @@ from ..autograd import no_grad
 from ..config import OptimizerConfig, TrainingConfig
 from ..data import WindowSampler, windows
 from ..data.sampler import Tokens
+from ..errors import NonFinite
 from ..nn import Module
 from ..optim import AdamW, clip_scale, weight_decay_groups
 from ..optim.lr_scheduler import warmup_cosine
+from . import nan_guard
 from .log import memory_by_kind, resident_bytes
 
 IGNORE = -100
@@ -182,19 +184,17 @@ class Trainer:
         """One optimizer step. Returns loss (nats per token), gradient norm before clipping, learning rate,
         tokens.
 
-        Raises FloatingPointError before the weights are touched if the loss or the gradient is not finite.
+        Raises NonFinite before the weights are touched if the loss or the gradient is not finite.
         """
         lr = learning_rate(self.step, self.training.steps, self.schedule)
         # Step 0 of the random streams is for initial weights; training step n draws from n + 1.
-        loss, tokens = accumulate(self.model, self.micro_batches(), self.runtime, self.step + 1, self.first_row)
+        batches = self.micro_batches()
+        loss, tokens = accumulate(self.model, batches, self.runtime, self.step + 1, self.first_row)
         gradients = [p.grad.array for p in self.parameters if p.grad is not None]
         norm = self.runtime.gradient_norm(gradients)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
-            raise FloatingPointError(
-                f"step {self.step + 1}: loss {loss}, gradient norm {norm}; the weights are still those of "
-                f"step {self.step}. A smaller learning rate or more warmup usually helps (now {lr:.2e})"
-            )
+            raise self._non_finite(batches, loss, norm, lr)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.step(grad_scale=clip_scale(norm, self.schedule.grad_clip) if self.schedule.grad_clip else 1.0)
@@ -203,6 +203,15 @@ class Trainer:
         self.step += 1
         self.tokens += tokens
         return {"loss": loss, "grad_norm": norm, "lr": lr, "tokens": tokens}
+
+    def _non_finite(self, batches: list[MicroBatch], loss: float, norm: float, lr: float) -> NonFinite:
+        finding = nan_guard.find(
+            self.model, lambda: accumulate(self.model, batches, self.runtime, self.step + 1, self.first_row)
+        )
+        rows = sum(len(inputs) for inputs, _ in batches)
+        batch = f"windows {self.first_row} to {self.first_row + rows - 1} of the sampler's step {self.sampler.step}"
+        advice = f"A smaller learning rate or more warmup usually helps (now {lr:.2e})"
+        return nan_guard.error(finding, self.step + 1, loss, norm, batch, advice)
 
     def evaluate(self, batches: int = 0) -> float:
         """Validation loss in nats per token: the whole split, or `batches` batches spread over it."""
@@ -231,8 +240,8 @@ class Trainer:
             if self.evaluated != self.step and (last or self.step % config.eval_every == 0) and not self._stopping:
                 self._evaluate(last, began)
             self.seconds = clock() - began
-            if self._saved != self.step and (self.finishing or self.step % config.save_every == 0):
-                self._save()
+            if self.finishing or self.step % config.save_every == 0:
+                self.save()
             if self.finishing:
                 return self.val_loss if self.evaluated == config.steps else math.nan
             since += clock() - paused  # neither counts as training time
@@ -262,10 +271,12 @@ class Trainer:
             bits = {} if self.bytes_per_token is None else {"bits_per_byte": self.bits_per_byte(self.val_loss)}
             self._record(began, val_loss=self.val_loss, **bits)
 
-    def _save(self) -> None:
-        self._saved = self.step
-        if self.on_save is not None:
-            self.on_save(self)
+    def save(self) -> None:
+        """Have a checkpoint of this step saved, unless that was done."""
+        if self._saved != self.step:
+            self._saved = self.step
+            if self.on_save is not None:
+                self.on_save(self)
 
     def state_dict(self) -> dict[str, Any]:
         """All that decides how the run goes on, but for the model and the optimizer: counters, cursor, streams."""

@@ -22,7 +22,7 @@ from ..errors import CheckpointError, ConfigError
 from ..models.gpt import GPT, GPTConfig
 from ..tokenizers import BPETokenizer, CharTokenizer
 from ..tokenizers.base import Tokenizer
-from . import checkpoint, plot
+from . import checkpoint, failure, plot
 from .checkpoint import Checkpoint
 from .log import Progress, RunLog, read_log
 from .loop import Trainer
@@ -133,20 +133,25 @@ def train(
             def save(trainer: Trainer) -> None:
                 _save(trainer, config, parts.tokenizer, {"data": data, "log": log.position()})
 
-            trainer = Trainer(
-                parts.model, WindowSampler(parts.tokens, config.model.n_positions, config.training.seed),
-                parts.validation, config.optimizer, config.training,
-                bytes_per_token=parts.validation.text_bytes / len(parts.validation), on_record=record, on_save=save,
-            )  # fmt: skip
-            if resumed is not None and resumed.optimizer is not None:
-                trainer.optimizer.load_state_dict(resumed.optimizer)
-                trainer.load_state_dict(resumed.state["trainer"])
-            with on_interrupt(trainer.stop) as interrupted:
+            trainer = make_trainer(config, parts, resumed, on_record=record, on_save=save)
+            with on_interrupt(trainer.stop) as interrupted, failure.noted(trainer, out):
                 val_loss = trainer.run()
     interrupted.raise_if_any(f"saved at step {trainer.step}; go on with: tinyllm train --resume {out}")
     draw_curves(out)
     bits, seconds = trainer.bits_per_byte(val_loss), time.perf_counter() - began
     return Result(parts.model, parts.tokenizer, val_loss, bits, seconds, out)
+
+
+def make_trainer(config: Config, parts: Parts, resumed: Checkpoint | None, **hooks: Any) -> Trainer:
+    """The loop on a run's parts, at step 0 or where `resumed` was saved; `hooks` as Trainer's."""
+    trainer = Trainer(
+        parts.model, WindowSampler(parts.tokens, config.model.n_positions, config.training.seed), parts.validation,
+        config.optimizer, config.training, bytes_per_token=parts.validation.text_bytes / len(parts.validation), **hooks,
+    )  # fmt: skip
+    if resumed is not None and resumed.optimizer is not None:
+        trainer.optimizer.load_state_dict(resumed.optimizer)
+        trainer.load_state_dict(resumed.state["trainer"])
+    return trainer
 
 
 class Parts(NamedTuple):

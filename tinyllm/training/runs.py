@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 
 from ..errors import CheckpointError
-from . import log, manifest, plot
+from . import failure, log, manifest, plot
 from .store import Store
 
 
@@ -20,7 +20,9 @@ class Run:
 
     directory: str
     state: str
-    """running, finished, stopped, or damaged (its newest checkpoint's manifest cannot be read)."""
+    """running, finished, stopped, failed (at a number that is not finite), or damaged (its newest checkpoint's manifest
+    cannot be read).
+    """
     step: int
     steps: int | None
     loss: float | None
@@ -53,6 +55,8 @@ def read_run(directory: str) -> Run:
         state = "running"
     elif damaged:
         state = "damaged"
+    elif failure.read(directory) is not None:
+        state = "failed"
     else:
         state = "finished" if steps is not None and saved >= steps else "stopped"
     return Run(
