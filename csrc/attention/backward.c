@@ -12,10 +12,12 @@
  *
  * o is (batch, tq, heads, dv); everything else by strides, last axis contiguous.
  */
+#include "fetch.h"
 #include "keep.h"
 #include "score.h"
 
 enum { CHUNKS = 8, CHUNK_BLOCKS = 4 }; /* chunks at most, key blocks in one at least */
+enum { BLOCK_GROUP = 3 };              /* key blocks that the queries pass at once: rows of D = 128 stay in 1 MiB */
 
 typedef struct {
     const tl_attention *call;
@@ -39,6 +41,7 @@ typedef struct {
     T *p, *ds;                             /* (key, query) of a block */
     int64_t tq, tk, d, d_v;                /* padded */
     int64_t met[TILE_BLOCK / TILE_UNIT][2]; /* queries of the block that meet a strip of keys */
+    fetch_list next;
 } backward_scratch;
 
 /* Rows are read where they are, as in forward, if they are whole vectors. */
@@ -52,6 +55,7 @@ static int backward_alloc(const backward_job *job, backward_scratch *s) {
     int copied = !rows_in_place(call);
     s->tq = round_up(call->tq, TILE_BLOCK), s->tk = round_up(call->tk, TILE_UNIT);
     s->d = round_up(call->d, TILE_WIDTH), s->d_v = round_up(call->dv, TILE_WIDTH);
+    s->next = (fetch_list){.left = 0};
     int64_t panels = s->tq / TILE_PANEL * (int64_t)(sizeof(query_panel) / sizeof(T));
     struct {
         T **part;
@@ -188,6 +192,7 @@ static int gradient_block(const backward_job *job, backward_scratch *s, const sc
             const T *q = s->q_across + (first + i) * call->d + (from - i);
             const T *dout = s->dout_across + (first + i) * call->dv + (from - i);
             tile_function tile = tile_of(rows, in0 + in1);
+            fetch(&s->next);
             tile(call->d, s->k + (key + j) * s->k_row, 1, s->k_row, q, TILE_PANEL, p + from, TILE_BLOCK, NULL);
             tile(call->dv, s->v + (key + j) * s->v_row, 1, s->v_row, dout, TILE_PANEL, ds + from, TILE_BLOCK, NULL);
             for (int64_t at = from; at < used; at += W)
@@ -251,14 +256,14 @@ static void chunk_gradients(const backward_job *job, backward_scratch *s, int64_
     const V ones[2] = {v_splat(1), v_splat(1)};
     memset(dq, 0, (size_t)(s->tq * s->d) * sizeof(T));
     int64_t from = job->blocks * chunk / job->chunks, to = job->blocks * (chunk + 1) / job->chunks;
-    for (int64_t block = from; block < to; block++) {
-        int64_t key = balanced(block, job->blocks) * TILE_BLOCK;
+    for (int64_t group = from; group < to; group += BLOCK_GROUP)
         for (int64_t first = 0; first < call->tq; first += TILE_BLOCK)
-            if (gradient_block(job, s, &rule, batch, head, first, key)) {
+            for (int64_t block = group; block < at_most(group + BLOCK_GROUP, to); block++) {
+                int64_t key = balanced(block, job->blocks) * TILE_BLOCK;
+                if (!gradient_block(job, s, &rule, batch, head, first, key)) continue;
                 add_key_gradients(s, first, key, ones);
                 add_query_gradients(call, s, first, key, dq, ones);
             }
-    }
 }
 
 /* Rows of a packed gradient into the output (rows apart by `stride`). */
@@ -286,6 +291,35 @@ static void add_rows(T *to, const T *from, int64_t n) {
     for (int64_t i = 0; i < n; i += W) v_store(to + i, v_load(to + i) + v_load(from + i)); /* n: a multiple of W */
 }
 
+/* Fetch where the gradients of this head go, then what the next one reads; each list ends where it would be at once. */
+static void backward_next(const backward_job *job, backward_scratch *s, int64_t unit, int64_t head, int64_t end) {
+    const tl_attention *call = job->call;
+    int64_t batch = unit / call->kv_heads, kv_head = unit % call->kv_heads, group = call->heads / call->kv_heads;
+    const int64_t *to_q = call->dq_strides, *to_k = call->dk_strides, *to_v = call->dv_strides;
+    fetch_list *next = &s->next;
+    *next = (fetch_list){.left = 0};
+    fetch_add(next, job->dq + batch * to_q[0] + head * to_q[1], to_q[2], call->tq, call->d);
+    int last = (head + 1) % group == 0;
+    if (last) {
+        fetch_add(next, job->dk + batch * to_k[0] + kv_head * to_k[1], to_k[2], call->tk, call->d);
+        fetch_add(next, job->dv + batch * to_v[0] + kv_head * to_v[1], to_v[2], call->tk, call->dv);
+        unit++, batch = unit / call->kv_heads, kv_head = unit % call->kv_heads;
+    }
+    head = (head + 1) % call->heads;
+    if (unit < end) {
+        const int64_t *qs = call->q_strides, *ks = call->k_strides, *vs = call->v_strides, *os = call->do_strides;
+        fetch_add(next, job->q + batch * qs[0] + head * qs[1], qs[2], call->tq, call->d);
+        fetch_add(next, job->dout + batch * os[0] + head * os[1], os[2], call->tq, call->dv);
+        fetch_add(next, job->o + (batch * call->tq * call->heads + head) * call->dv, call->heads * call->dv, call->tq,
+                  call->dv);
+        if (last) {
+            fetch_add(next, job->k + batch * ks[0] + kv_head * ks[1], ks[2], call->tk, call->d);
+            fetch_add(next, job->v + batch * vs[0] + kv_head * vs[1], vs[2], call->tk, call->dv);
+        }
+    }
+    fetch_begin(next, call, s->tq / TILE_PANEL * s->tk / TILE_STRIP / 2);
+}
+
 /* Everything of key/value heads begin .. end - 1. */
 static void head_range(void *context, int64_t unit, int64_t end) {
     backward_job *job = context;
@@ -301,6 +335,7 @@ static void head_range(void *context, int64_t unit, int64_t end) {
         backward_keys(job, &s, batch, kv_head);
         for (int64_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
             backward_queries(job, &s, batch, head);
+            backward_next(job, &s, unit, head, end);
             for (int64_t chunk = 0; chunk < job->chunks; chunk++) {
                 chunk_gradients(job, &s, batch, head, chunk, chunk ? s.chunk : s.dq);
                 if (chunk) add_rows(s.dq, s.chunk, s.tq * s.d);

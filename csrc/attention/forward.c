@@ -5,6 +5,7 @@
  * q (batch, heads, tq, d), k (batch, kv_heads, tk, d), v (batch, kv_heads, tk, dv) by strides, last axis contiguous;
  * o (batch, tq, heads, dv), lse (batch, heads, tq).
  */
+#include "fetch.h"
 #include "keep.h"
 #include "score.h"
 
@@ -24,6 +25,7 @@ typedef struct {
     int64_t k_row, v_row;            /* from one key to the next */
     T *k_copy, *v_copy, *q, *p, *o;  /* q (d, panel), p (keys of a block, panel), o (dv, panel) */
     int64_t tk, dv;                  /* padded to units */
+    fetch_list next;
     tl_attention_cost cost;
 } forward_scratch;
 
@@ -61,12 +63,14 @@ static void drop(const tl_attention *call, int64_t batch, int64_t head, int64_t 
 }
 
 /* o += p^T v over the keys begin .. end - 1 of a block, for `w` vectors from vector v on. */
-static void add_values(const forward_scratch *s, int64_t block, int64_t begin, int64_t end, int v, int w, V *factor) {
+static void add_values(forward_scratch *s, int64_t block, int64_t begin, int64_t end, int v, int w, V *factor) {
     if (begin >= end) return;
-    for (int64_t c = 0; c < s->dv; c += TILE_STRIP)
+    for (int64_t c = 0; c < s->dv; c += TILE_STRIP) {
+        fetch(&s->next);
         tile_of(at_most(TILE_STRIP, s->dv - c), w)(
             end - begin, s->v + (block + begin) * s->v_row + c, s->v_row, 1, s->p + begin * TILE_PANEL + v * W,
             TILE_PANEL, s->o + c * TILE_PANEL + v * W, TILE_PANEL, factor + v);
+    }
     for (int i = v; i < v + w; i++) factor[i] = v_splat(1);
 }
 
@@ -82,6 +86,7 @@ static void forward_block(const forward_job *job, forward_scratch *s, const quer
         if (!in0 && !in1) continue;
         int64_t rows = at_most(TILE_STRIP, at_least(in0 ? end[0] : 0, in1 ? end[1] : 0) - r), v = in0 ? 0 : W;
         met += rows;
+        fetch(&s->next);
         tile_of(rows, in0 + in1)(call->d, s->k + (block + r) * s->k_row, 1, s->k_row, s->q + v, TILE_PANEL,
                                  s->p + r * TILE_PANEL + v, TILE_PANEL, NULL);
     }
@@ -161,6 +166,21 @@ static void forward_keys(const forward_job *job, forward_scratch *s, int64_t bat
     s->k_row = round_up(call->d, TILE_WIDTH), s->v_row = round_up(call->dv, TILE_WIDTH);
 }
 
+/* Fetch the queries of the head `pair`, and its keys and values if they are others. */
+static void forward_next(const forward_job *job, forward_scratch *s, int64_t pair, int same_keys) {
+    const tl_attention *call = job->call;
+    const int64_t *qs = call->q_strides, *ks = call->k_strides, *vs = call->v_strides;
+    int64_t batch = pair / call->heads, head = pair % call->heads, kv_head = head / (call->heads / call->kv_heads);
+    s->next = (fetch_list){.left = 0};
+    fetch_add(&s->next, job->q + batch * qs[0] + head * qs[1], qs[2], call->tq, call->d);
+    if (!same_keys) {
+        fetch_add(&s->next, job->k + batch * ks[0] + kv_head * ks[1], ks[2], call->tk, call->d);
+        fetch_add(&s->next, job->v + batch * vs[0] + kv_head * vs[1], vs[2], call->tk, call->dv);
+    }
+    /* half of the tiles of a head where all is seen: some see less */
+    fetch_begin(&s->next, call, job->panels * (s->tk + s->tk / TILE_BLOCK * s->dv) / TILE_STRIP / 2);
+}
+
 static void forward_range(void *context, int64_t unit, int64_t end) {
     forward_job *job = context;
     const tl_attention *call = job->call;
@@ -179,13 +199,15 @@ static void forward_range(void *context, int64_t unit, int64_t end) {
     T *next = memory;
     for (int part = 0; part < 5; part++) *parts[part] = next, next += round_up(sizes[part], 64);
 
-    for (int64_t packed = -1; unit < end; unit++) {
-        int64_t pair = unit / job->panels, batch = pair / call->heads, head = pair % call->heads;
-        int64_t kv_head = head / (call->heads / call->kv_heads), kv = batch * call->kv_heads + kv_head;
-        if (kv != packed) {
-            forward_keys(job, &s, batch, kv_head);
-            packed = kv;
+    int64_t group = call->heads / call->kv_heads;
+    for (int64_t packed = -1, started = -1; unit < end; unit++) {
+        int64_t pair = unit / job->panels, batch = pair / call->heads, head = pair % call->heads, kv = pair / group;
+        if (kv != packed) forward_keys(job, &s, batch, kv % call->kv_heads);
+        if (pair != started) {
+            s.next.left = 0;
+            if ((pair + 1) * job->panels < end) forward_next(job, &s, pair + 1, (pair + 1) / group == kv);
         }
+        packed = kv, started = pair;
         forward_panel(job, &s, batch, head, balanced(unit % job->panels, job->panels) * TILE_PANEL);
     }
     add_cost(call, &s.cost);
