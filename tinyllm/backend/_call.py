@@ -18,6 +18,7 @@ Array = np.ndarray
 
 ISAS = tuple(name for name in ("generic", "neon", "avx2", "avx512") if lib.tl_has_isa(name.encode()))
 NULL = ffi.NULL
+WORD, LONG_WORD = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF  # bits of a key's numbers and of a stream's
 
 _SUFFIX: dict[np.dtype, str] = {np.dtype(np.float32): "_f32", np.dtype(np.float64): "_f64"}
 _CTYPES = {"f4": "float", "f8": "double", "i8": "int64_t", "i4": "int32_t", "u4": "uint32_t", "b1": "uint8_t"}
@@ -45,6 +46,11 @@ def kernels(name: str) -> dict[np.dtype, Any]:
     return {dtype: kernel(name, dtype) for dtype in _SUFFIX}
 
 
+def numbers(prefix: str) -> dict[str, int]:
+    """The C enum whose constants start with `prefix`, by lower-case name."""
+    return {name[len(prefix) :].lower(): getattr(lib, name) for name in dir(lib) if name.startswith(prefix)}
+
+
 def ptr(x: Array | None) -> Any:
     """A pointer to the first element of x, whatever its strides; NULL for None.
 
@@ -67,6 +73,11 @@ def pointers(arrays: list[Array]) -> Any:
 def dense(x: Array) -> Array:
     """x itself if C-contiguous, else a copy that is."""
     return x if x.flags.c_contiguous else np.ascontiguousarray(x)
+
+
+def dense_or_none(x: Array | None) -> Array | None:
+    """`dense` of an array that may be absent."""
+    return None if x is None else dense(x)
 
 
 def writable(x: Array) -> Array:
@@ -92,6 +103,8 @@ def check(status: int) -> None:
     if status != 0:
         raise MemoryError("a kernel could not allocate its workspace: use smaller batches or free arrays")
 
+
+ACT = numbers("TL_ACT_")
 
 if _chosen := os.environ.get("TINYLLM_ISA"):
     use_isa(_chosen)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyllm.backend._call import Array, check, ffi, kernels, ptr, strides
-from tinyllm.backend.cpu_fused import _call, _heads_last, _input_gradients
+from tinyllm.backend.cpu_attention import _call, _heads_last, _input_gradients
 from tinyllm.backend.memory import empty
 
 __all__ = ["COUNTERS", "causal_hi", "flash1", "flash1_grad", "flash2_cost", "naive", "naive_grad"]

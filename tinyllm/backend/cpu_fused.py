@@ -1,7 +1,6 @@
-"""Fused kernels in C: rows, losses, attention, random numbers and optimizer steps. `reference` says what each computes.
+"""Fused kernels in C: rows, losses, random numbers and optimizer steps. `reference` says what each computes.
 
-Row kernels read C-contiguous arrays (a view that isn't is copied); attention reads strides as long as the last axis is
-contiguous, so the heads of a fused projection are read in place.
+They read C-contiguous arrays; a view that isn't is copied.
 """
 
 from __future__ import annotations
@@ -9,29 +8,28 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from tinyllm.backend._call import (
+    LONG_WORD,
     NULL,
+    WORD,
     Array,
     check,
     dense,
+    dense_or_none,
     ffi,
     int64s,
     kernels,
     pointers,
     ptr,
-    strides,
     writable,
 )
 from tinyllm.backend.memory import empty
 
 __all__ = [
     "adam_",
-    "attention",
-    "attention_grad",
     "cross_entropy",
     "cross_entropy_grad",
     "dropout",
@@ -51,7 +49,6 @@ __all__ = [
 ]
 
 Key = tuple[int, int]
-Dropout = tuple[float, Key, int, int]
 
 _softmax, _softmax_grad = kernels("softmax"), kernels("softmax_grad")
 _log_softmax, _log_softmax_grad = kernels("log_softmax"), kernels("log_softmax_grad")
@@ -59,17 +56,10 @@ _logsumexp = kernels("logsumexp")
 _layer_norm, _layer_norm_grad = kernels("layer_norm"), kernels("layer_norm_grad")
 _rms_norm, _rms_norm_grad = kernels("rms_norm"), kernels("rms_norm_grad")
 _cross_entropy, _cross_entropy_grad = kernels("cross_entropy"), kernels("cross_entropy_grad")
-_attention, _attention_grad = kernels("attention"), kernels("attention_grad")
 _uniform, _normal, _dropout = kernels("uniform"), kernels("normal"), kernels("dropout")
 _sgd, _adam, _sum_squares = kernels("sgd"), kernels("adam"), kernels("sum_squares")
 
-_ATTENTION = ffi.typeof("tl_attention *")
 _DOUBLES = ffi.typeof("double[]")
-_WORD, _DOUBLE_WORD = 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF
-
-
-def _opt(x: Array | None) -> Array | None:
-    return None if x is None else dense(x)
 
 
 # ---- rows ----
@@ -117,7 +107,7 @@ def logsumexp(x: Array) -> Array:
 
 def layer_norm(x: Array, w: Array | None, b: Array | None, eps: float) -> tuple[Array, Array, Array]:
     """(y, mean, rstd)."""
-    x, w, b = dense(x), _opt(w), _opt(b)
+    x, w, b = dense(x), dense_or_none(w), dense_or_none(b)
     y = empty(x.shape, x.dtype)
     mean, rstd = empty(x.shape[:-1], x.dtype), empty(x.shape[:-1], x.dtype)
     _layer_norm[x.dtype](ptr(x), ptr(w), ptr(b), eps, ptr(y), ptr(mean), ptr(rstd), *_shape(x))
@@ -133,7 +123,7 @@ def layer_norm_grad(
     want: tuple[bool, bool, bool] = (True, True, True),
 ) -> tuple[Array | None, Array | None, Array | None]:
     """(dx, dw, db), None where not wanted."""
-    dy, x, w, mean, rstd = dense(dy), dense(x), _opt(w), dense(mean), dense(rstd)
+    dy, x, w, mean, rstd = dense(dy), dense(x), dense_or_none(w), dense(mean), dense(rstd)
     dx = empty(x.shape, x.dtype) if want[0] else None
     dw, db = (empty(x.shape[-1:], x.dtype) if wanted else None for wanted in want[1:])
     call = _layer_norm_grad[x.dtype]
@@ -143,7 +133,7 @@ def layer_norm_grad(
 
 def rms_norm(x: Array, w: Array | None, eps: float) -> tuple[Array, Array]:
     """(y, rstd)."""
-    x, w = dense(x), _opt(w)
+    x, w = dense(x), dense_or_none(w)
     y, rstd = empty(x.shape, x.dtype), empty(x.shape[:-1], x.dtype)
     _rms_norm[x.dtype](ptr(x), ptr(w), eps, ptr(y), ptr(rstd), *_shape(x))
     return y, rstd
@@ -153,7 +143,7 @@ def rms_norm_grad(
     dy: Array, x: Array, w: Array | None, rstd: Array, want: tuple[bool, bool] = (True, True)
 ) -> tuple[Array | None, Array | None]:
     """(dx, dw), None where not wanted."""
-    dy, x, w, rstd = dense(dy), dense(x), _opt(w), dense(rstd)
+    dy, x, w, rstd = dense(dy), dense(x), dense_or_none(w), dense(rstd)
     dx = empty(x.shape, x.dtype) if want[0] else None
     dw = empty(x.shape[-1:], x.dtype) if want[1] else None
     check(_rms_norm_grad[x.dtype](ptr(dy), ptr(x), ptr(w), ptr(rstd), ptr(dx), ptr(dw), *_shape(x)))
@@ -167,7 +157,7 @@ def cross_entropy(
     logits: Array, targets: Array, weight: Array | None, ignore_index: int, label_smoothing: float
 ) -> tuple[Array, Array]:
     """(loss, lse), a number a row."""
-    logits, targets, weight = dense(logits), dense(targets), _opt(weight)
+    logits, targets, weight = dense(logits), dense(targets), dense_or_none(weight)
     loss, lse = empty(targets.shape, logits.dtype), empty(targets.shape, logits.dtype)
     _cross_entropy[logits.dtype](
         ptr(logits), ptr(targets), ptr(weight), ignore_index, label_smoothing, ptr(loss), ptr(lse), *_shape(logits)
@@ -186,7 +176,7 @@ def cross_entropy_grad(
     out: Array | None = None,
 ) -> Array:
     """dlogits; `out` may be logits."""
-    dloss, logits, targets, lse, weight = dense(dloss), dense(logits), dense(targets), dense(lse), _opt(weight)
+    dloss, logits, targets, lse, weight = dense(dloss), dense(logits), dense(targets), dense(lse), dense_or_none(weight)
     dlogits = empty(logits.shape, logits.dtype) if out is None else dense(writable(out))
     _cross_entropy_grad[logits.dtype](
         ptr(dloss), ptr(logits), ptr(targets), ptr(lse), ptr(weight), ignore_index, label_smoothing, ptr(dlogits),
@@ -198,160 +188,27 @@ def cross_entropy_grad(
     return out
 
 
-# ---- attention ----
-
-
-def _readable(x: Array) -> Array:
-    """x itself if its last axis is contiguous, else a copy that is."""
-    return x if x.strides[-1] == x.itemsize or x.shape[-1] <= 1 else np.ascontiguousarray(x)
-
-
-def _heads_last(batch: int, heads: int, rows: int, dim: int, dtype: np.dtype) -> Array:
-    """An empty (batch, heads, rows, dim) that lies in memory as (batch, rows, heads, dim): merging heads is a view."""
-    return empty((batch, rows, heads, dim), dtype).transpose(0, 2, 1, 3)
-
-
-def _input_gradients(q: Array, k: Array, v: Array) -> tuple[Array, Array, Array]:
-    """dq, dk, dv, empty: parts of one array where q, k and v look like that, so that nobody has to join them."""
-    batch, heads, tq, d = q.shape
-    _, kv_heads, tk, dv = v.shape
-    width = heads + 2 * kv_heads
-    if q.strides == k.strides == v.strides and tq == tk and d == dv and q.strides[2] == width * d * q.itemsize:
-        joined = _heads_last(batch, width, tq, d, q.dtype)
-        return joined[:, :heads], joined[:, heads : heads + kv_heads], joined[:, heads + kv_heads :]
-    return (
-        _heads_last(batch, heads, tq, d, q.dtype),
-        _heads_last(batch, kv_heads, tk, d, q.dtype),
-        _heads_last(batch, kv_heads, tk, dv, q.dtype),
-    )
-
-
-def _call(
-    q: Array,
-    k: Array,
-    v: Array,
-    scale: float,
-    lo: Array | None,
-    hi: Array | None,
-    mask: Array | None,
-    softcap: float,
-    dropout: Dropout | None,
-    **gradients: Array,
-) -> tuple[Any, tuple[Array | None, ...]]:
-    """The description of a call for C, and the arrays that it points to."""
-    batch, heads, tq, d = q.shape
-    _, kv_heads, tk, dv = v.shape
-    call: dict[str, Any] = {
-        "batch": batch, "heads": heads, "kv_heads": kv_heads, "tq": tq, "tk": tk, "d": d, "dv": dv,
-        "q_strides": _row_strides(q), "k_strides": _row_strides(k), "v_strides": _row_strides(v),
-        "scale": scale, "softcap": softcap,
-    }  # fmt: skip
-    for name, x in gradients.items():
-        call[name + "_strides"] = _row_strides(x)
-    lo, hi = _opt(lo), _opt(hi)
-    if lo is not None:
-        call["lo"], call["lo_stride"] = ptr(lo), tq if lo.shape[0] > 1 else 0
-    if hi is not None:
-        call["hi"], call["hi_stride"] = ptr(hi), tq if hi.shape[0] > 1 else 0
-    if mask is not None:
-        if mask.dtype != np.bool_ and mask.dtype != q.dtype:
-            mask = mask.astype(q.dtype)
-        mask = np.broadcast_to(mask, (batch, heads, tq, tk))
-        call["mask"], call["mask_is_bool"], call["mask_strides"] = ptr(mask), mask.dtype == np.bool_, strides(mask)
-    if dropout is not None:
-        call["dropout"], key, call["stream"], call["base"] = dropout
-        call["key"], call["stream"] = (key[0] & _WORD, key[1] & _WORD), call["stream"] & _DOUBLE_WORD
-    return ffi.new(_ATTENTION, call), (lo, hi, mask)
-
-
-def _row_strides(x: Array) -> tuple[int, int, int]:
-    """Strides of (batch, head, row), in elements."""
-    batch, head, row, _ = x.strides
-    size = x.itemsize
-    return batch // size, head // size, row // size
-
-
-def attention(
-    q: Array,
-    k: Array,
-    v: Array,
-    *,
-    scale: float,
-    lo: Array | None = None,
-    hi: Array | None = None,
-    mask: Array | None = None,
-    softcap: float = 0.0,
-    slopes: Array | None = None,
-    dropout: Dropout | None = None,
-) -> tuple[Array, Array]:
-    """(o, lse); o lies in memory as (B, Tq, Hq, Dv). Nothing of size Tq x Tk is stored."""
-    q, k, v, slopes = _readable(q), _readable(k), _readable(v), _opt(slopes)
-    call, held = _call(q, k, v, scale, lo, hi, mask, softcap, dropout)
-    batch, heads, tq, _ = q.shape
-    o = _heads_last(batch, heads, tq, v.shape[3], q.dtype)
-    lse = empty((batch, heads, tq), q.dtype)
-    check(_attention[q.dtype](call, ptr(q), ptr(k), ptr(v), ptr(slopes), ptr(o), ptr(lse)))
-    del held
-    return o, lse
-
-
-def attention_grad(
-    do: Array,
-    q: Array,
-    k: Array,
-    v: Array,
-    o: Array,
-    lse: Array,
-    *,
-    scale: float,
-    lo: Array | None = None,
-    hi: Array | None = None,
-    mask: Array | None = None,
-    softcap: float = 0.0,
-    slopes: Array | None = None,
-    dropout: Dropout | None = None,
-    want_mask: bool = False,
-) -> tuple[Array, Array, Array, Array | None]:
-    """(dq, dk, dv, dmask or None). Probabilities are recomputed from lse.
-
-    In memory dq, dk, dv are (B, T, H, D); where q, k, v are the parts of one (B, T, Hq + 2 Hk, D), so are they.
-    """
-    q, k, v, do, slopes, lse = _readable(q), _readable(k), _readable(v), _readable(do), _opt(slopes), dense(lse)
-    o = dense(o.transpose(0, 2, 1, 3))
-    dq, dk, dv = _input_gradients(q, k, v)
-    call, held = _call(q, k, v, scale, lo, hi, mask, softcap, dropout, do=do, dq=dq, dk=dk, dv=dv)
-    dmask = empty((*q.shape[:3], k.shape[2]), q.dtype) if want_mask and mask is not None else None
-    arrays = (do, q, k, v, o, lse, slopes, dq, dk, dv, dmask)
-    check(_attention_grad[q.dtype](call, *(ptr(x) for x in arrays)))
-    del held
-    if dmask is not None and mask is not None and dmask.shape != mask.shape:
-        dmask = dmask.sum(axis=tuple(range(4 - mask.ndim)))
-        axes = tuple(axis for axis, size in enumerate(mask.shape) if size == 1)
-        dmask = dmask.sum(axis=axes, keepdims=True)
-    return dq, dk, dv, dmask
-
-
 # ---- random numbers ----
 
 
 def uniform(shape: tuple[int, ...], dtype: np.dtype | type, key: Key, stream: int, base: int = 0) -> Array:
     """Uniform in [0, 1); element i in C order is element base + i of the stream."""
     out = empty(shape, dtype)
-    _uniform[out.dtype](ptr(out), out.size, key[0] & _WORD, key[1] & _WORD, stream & _DOUBLE_WORD, base)
+    _uniform[out.dtype](ptr(out), out.size, key[0] & WORD, key[1] & WORD, stream & LONG_WORD, base)
     return out
 
 
 def normal(shape: tuple[int, ...], dtype: np.dtype | type, key: Key, stream: int, base: int = 0) -> Array:
     """Standard normal; element i in C order is element base + i of the stream."""
     out = empty(shape, dtype)
-    _normal[out.dtype](ptr(out), out.size, key[0] & _WORD, key[1] & _WORD, stream & _DOUBLE_WORD, base)
+    _normal[out.dtype](ptr(out), out.size, key[0] & WORD, key[1] & WORD, stream & LONG_WORD, base)
     return out
 
 
 def dropout(x: Array, p: float, key: Key, stream: int, base: int = 0) -> Array:
     """x / (1 - p) where uniform(element) >= p, else 0."""
     x, out = dense(x), empty(x.shape, x.dtype)
-    _dropout[x.dtype](ptr(x), ptr(out), x.size, p, key[0] & _WORD, key[1] & _WORD, stream & _DOUBLE_WORD, base)
+    _dropout[x.dtype](ptr(x), ptr(out), x.size, p, key[0] & WORD, key[1] & WORD, stream & LONG_WORD, base)
     return out
 
 
