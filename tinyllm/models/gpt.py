@@ -166,19 +166,20 @@ class GPT(nn.Module):
     ) -> Tensor:
         """Token ids (B, T) -> the vectors (B, T, d) that `lm_head` turns into logits.
 
-        Attention is causal, the last query aligned with the last key; `mask` narrows it further
-        (`nn.Padding`, `nn.Segments`). `positions` (T,) or (B, T) default to counting on from what `cache`
-        holds; give `segments.offsets` for packed documents. With a `cache` (under no_grad) ids are the new
-        tokens alone.
+        Attention is causal; `mask` narrows it further (`nn.Padding`, `nn.Segments`). `positions` (T,) or
+        (B, T) default to counting on from what `cache` holds of each row; give `segments.offsets` for packed
+        documents. With a `cache` (under no_grad) ids are the new tokens alone; rows with fewer of them are
+        padded on the right, and `cache.truncate` takes the padding off again.
         """
         ids = ids if isinstance(ids, Tensor) else Tensor(np.asarray(ids))
         if ids.ndim != 2:
             raise ShapeError(
                 f"token ids have the shape (B, T), got {tuple(ids.shape)}; add a batch axis with ids[None]"
             )
-        past = 0 if cache is None else cache.length
-        where = self.transformer.wpe.at(np.arange(past, past + ids.shape[1]) if positions is None else positions)
-        seen = nn.Causal() if mask is None else nn.Causal() & mask
+        past = 0 if cache is None else cache.lengths[:, None]
+        where = self.transformer.wpe.at(past + np.arange(ids.shape[1]) if positions is None else positions)
+        causal = nn.Causal() if cache is None else nn.Causal(cache.lengths)
+        seen = causal if mask is None else causal & mask
         x = self.transformer.drop(where.embed(self.transformer.wte(ids)))
         for i, block in enumerate(self.transformer.h):
             x = block(x, mask=seen, where=where, cache=None if cache is None else cache[i])

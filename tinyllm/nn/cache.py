@@ -3,10 +3,16 @@
 One `KVCache` holds a `LayerCache` for each layer; attention appends to its own and reads back everything so
 far, as views. Storage is (B, Hk, max_len, D), so the keys of one head lie together. It is for inference:
 appending what requires grad raises.
+
+Each row has a length of its own, and its token t lies at place t whatever the other rows hold: a batch of
+prompts of different lengths is computed padded on the right, and `truncate` takes the padding off. So a row
+adds the same numbers in the same order as it would alone. Places that a row has not reached are zeros or what
+was forgotten there; a mask must hide them (`nn.Causal(cache.lengths)` does).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +24,25 @@ from ..errors import ShapeError
 
 
 class LayerCache:
-    """Keys and values of one layer: two arrays (B, Hk, max_len, D) of which the first `length` places are
-    filled.
+    """Keys and values of one layer: two arrays (B, Hk, max_len, D) of which row b has filled the first
+    `lengths[b]` places.
     """
 
     def __init__(self, batch: int, n_kv_head: int, max_len: int, head_dim: int, dtype: Any = np.float32):
         shape = (batch, n_kv_head, max_len, head_dim)
-        self.k, self.v = (
-            Tensor(backend.empty(shape, np.dtype(dtype))),
-            Tensor(backend.empty(shape, np.dtype(dtype))),
-        )
-        self.max_len, self.length = max_len, 0
+        # Zeros, not what the memory held: a hidden NaN, times the weight 0, would be one.
+        self.k, self.v = (Tensor(backend.full(shape, 0, np.dtype(dtype))) for _ in range(2))
+        self.max_len, self.lengths = max_len, [0] * batch
+
+    @property
+    def length(self) -> int:
+        """How many tokens the longest row has."""
+        return max(self.lengths, default=0)
 
     def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append k, v (B, Hk, T, D); return all keys and values so far, (B, Hk, length, D), as views."""
+        """Append k, v (B, Hk, T, D) to each row; return all places up to the longest row's end,
+        (B, Hk, length, D), as views.
+        """
         if k.requires_grad or v.requires_grad:
             raise RuntimeError("a key/value cache is for inference; run the model under tinyllm.no_grad()")
         want = (*self.k.shape[:2], k.shape[2], self.k.shape[3])
@@ -40,17 +51,34 @@ class LayerCache:
                 f"the cache is for {self.k.shape[0]} sequences, {self.k.shape[1]} heads, width {self.k.shape[3]}; "
                 f"got keys {tuple(k.shape)} and values {tuple(v.shape)} (batch, heads, tokens, width)"
             )
-        end = self.length + k.shape[2]
+        start, new = self.length, k.shape[2]
+        end = start + new
         if end > self.max_len:
             raise ShapeError(
-                f"the cache holds {self.max_len} tokens: {self.length} are filled and {k.shape[2]} more came; "
+                f"the cache holds {self.max_len} tokens: {start} are filled and {new} more came; "
                 "make it longer, or start again with reset()"
             )
         with no_grad():
-            self.k[:, :, self.length : end] = k
-            self.v[:, :, self.length : end] = v
-        self.length = end
+            if min(self.lengths, default=0) == start:
+                self.k[:, :, start:end] = k
+                self.v[:, :, start:end] = v
+            else:
+                rows = np.arange(len(self.lengths))[:, None]
+                places = np.array(self.lengths)[:, None] + np.arange(new)
+                self.k[rows, :, places] = k.transpose(1, 2)
+                self.v[rows, :, places] = v.transpose(1, 2)
+        self.lengths = [length + new for length in self.lengths]
         return self.k[:, :, :end], self.v[:, :, :end]
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Row i becomes what rows[i] was; the batch may shrink or grow."""
+        index, end = np.asarray(rows, np.int64), self.length
+        for name in ("k", "v"):
+            old = getattr(self, name).array
+            new = backend.full((len(index), *old.shape[1:]), 0, old.dtype)
+            new[:, :, :end] = old[index, :, :end]
+            setattr(self, name, Tensor(new))
+        self.lengths = [self.lengths[row] for row in index]
 
 
 class KVCache:
@@ -67,8 +95,13 @@ class KVCache:
         return len(self.layers)
 
     @property
+    def lengths(self) -> np.ndarray:
+        """How many tokens of each row are cached, int64 (B,)."""
+        return np.array(self.layers[0].lengths if self.layers else [], np.int64)
+
+    @property
     def length(self) -> int:
-        """How many tokens are cached."""
+        """How many tokens of the longest row are cached."""
         return self.layers[0].length if self.layers else 0
 
     @property
@@ -76,12 +109,24 @@ class KVCache:
         """Bytes of all keys and values, filled or not."""
         return sum(layer.k.array.nbytes + layer.v.array.nbytes for layer in self.layers)
 
-    def truncate(self, length: int) -> None:
-        """Forget all tokens from `length` on."""
-        if not 0 <= length <= self.length:
-            raise ValueError(f"the cache has {self.length} tokens and cannot be cut to {length}")
+    def truncate(self, length: int | Sequence[int]) -> None:
+        """Forget all tokens from `length` on; one number for all rows, or one for each."""
+        held = self.lengths.tolist()
+        lengths = [int(n) for n in np.broadcast_to(np.asarray(length), len(held))]
+        if not all(0 <= n <= have for n, have in zip(lengths, held, strict=True)):
+            raise ValueError(f"the cache has {held} tokens a row and cannot be cut to {lengths}")
         for layer in self.layers:
-            layer.length = length
+            layer.lengths = list(lengths)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Row i becomes what row rows[i] was, in every layer: rows can be dropped, reordered (beam search)
+        and repeated (several samples of one prompt).
+        """
+        batch = len(self.lengths)
+        if not all(0 <= row < batch for row in rows):
+            raise ValueError(f"the cache has the rows 0 to {batch - 1}, got {list(rows)}")
+        for layer in self.layers:
+            layer.select(rows)
 
     def reset(self) -> None:
         """Forget all tokens; the memory stays."""

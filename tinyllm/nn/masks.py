@@ -6,7 +6,8 @@ memory, kernels skip what lies outside, and `a & b` is the intersection of two i
 
 Queries are the last rows: with n_query queries and n_key keys (a cache holds the difference), query i
 stands at key position i + n_key - n_query. That is "bottom-right" alignment; `alignment="top-left"` puts
-query i at position i, which is what PyTorch's is_causal does.
+query i at position i, which is what PyTorch's is_causal does. Integers (B,) are the key positions of the
+first query of each sequence, where a cache holds more of one sequence than of another.
 
 Legend: B batch (or 1 for all), n_query, n_key numbers of queries and keys.
 """
@@ -68,17 +69,21 @@ class Both(Mask):
 class Window(Mask):
     """Keys from `left` before the query to `right` after it, both included; None means no limit on that side."""
 
-    def __init__(self, left: int | None, right: int | None = 0, alignment: str = "bottom-right"):
+    def __init__(self, left: int | None, right: int | None = 0, alignment: Any = "bottom-right"):
         if any(w is not None and w < 0 for w in (left, right)):
             raise ValueError(
                 f"a window counts keys to the left and right of the query, got {(left, right)}; None is no limit"
             )
-        if alignment not in ("bottom-right", "top-left"):
-            raise ValueError(f"alignment must be 'bottom-right' or 'top-left', got {alignment!r}")
+        if not isinstance(alignment, str):
+            alignment = _integers("an alignment's positions", alignment).reshape(-1, 1)
+        elif alignment not in ("bottom-right", "top-left"):
+            raise ValueError(f"alignment must be 'bottom-right', 'top-left' or integers (B,), got {alignment!r}")
         self.left, self.right, self.alignment = left, right, alignment
 
     def positions(self, n_query: int, n_key: int) -> np.ndarray:
-        """The key position at which each query stands, (1, n_query)."""
+        """The key position at which each query stands, (B or 1, n_query)."""
+        if not isinstance(self.alignment, str):
+            return self.alignment + np.arange(n_query, dtype=np.int64)
         first = n_key - n_query if self.alignment == "bottom-right" else 0
         return np.arange(first, first + n_query, dtype=np.int64)[None]
 
@@ -91,7 +96,7 @@ class Window(Mask):
 class Causal(Window):
     """Each query sees itself and the keys before it."""
 
-    def __init__(self, alignment: str = "bottom-right"):
+    def __init__(self, alignment: Any = "bottom-right"):
         super().__init__(None, 0, alignment)
 
 
