@@ -101,6 +101,17 @@ def test_train_then_generate(tmp_path):
     assert one.stdout == run(*args, cwd=str(tmp_path)).stdout
     assert one.stdout != run(*args[:-1], "4", cwd=str(tmp_path)).stdout
 
+    three = run(*args, "--samples", "3", cwd=str(tmp_path)).stdout
+    assert three.startswith(b"--- 1 of 3\n" + one.stdout + b"--- 2 of 3\nthe ") and three.count(b"---") == 3
+    beams = run(*args, "--beams", "2", "--stop", "zz", cwd=str(tmp_path))
+    assert beams.returncode == 0 and beams.stdout.startswith(b"the ") and len(beams.stdout) == 25
+    cut = run(*args, "--stop", one.stdout[10:12].decode(), cwd=str(tmp_path)).stdout
+    assert cut == one.stdout[: one.stdout.index(one.stdout[10:12], 4)] + b"\n"
+    assert run(*args, "--beams", "2", "--samples", "2", cwd=str(tmp_path)).returncode == 1
+
+    said = run("chat", "run", "--tokens", "6", stdin=b"the cat\n\n/quit\nno", cwd=str(tmp_path))
+    assert said.returncode == 0 and said.stdout.startswith(b"A base model:") and len(said.stdout) > 190
+
     refused = run("generate", "run", "--prompt", "\u4e2d", cwd=str(tmp_path))  # no such character in the text
     assert refused.returncode == 1 and refused.stderr.startswith(b"tinyllm generate: ") and not refused.stdout
     assert b"Traceback" not in refused.stderr

@@ -18,6 +18,8 @@ from .errors import CheckpointError, ConfigError, TokenizerError
 if TYPE_CHECKING:
     import argparse
 
+    from .generation import Sampling
+
 
 def train(args: Sequence[str]) -> int:
     """Train a GPT on a text: [--preset NAME | --resume RUN [--weights-only]] [--config FILE] [--section.key VALUE]"""
@@ -66,27 +68,61 @@ def train(args: Sequence[str]) -> int:
 def generate(args: Sequence[str]) -> int:
     """Continue a prompt with a trained model, streaming the text."""
     parser = _parser("generate", generate)
-    parser.add_argument("checkpoint", help="a checkpoint, or the directory of a run (its newest one)")
+    _generation_options(parser)
     parser.add_argument("--prompt", default="\n", help="text to continue (default: a newline)")
-    parser.add_argument("--tokens", type=int, default=256, help="how many tokens to generate (default: 256)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
-    parser.add_argument("--top-k", type=int, default=0, help="keep the k most probable tokens (default: all)")
+    parser.add_argument("--samples", type=int, default=1, help="how many texts to draw (default: 1)")
     parser.add_argument(
-        "--top-p", type=float, default=1.0, help="keep the most probable tokens up to this mass (default: 1)"
+        "--beams", type=int, default=0, help="search for the most probable text with this many beams, drawing nothing"
     )
-    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
     given = parser.parse_args(args)
-    from .generation import Sampling, stream_text
+    from .generation import TextStream, beam_search, complete, stream_text
     from .training import load_model
 
-    sampling = Sampling(given.temperature, given.top_k, given.top_p, given.seed)
+    if given.samples < 1 or given.beams < 0 or (given.samples > 1 and given.beams):
+        raise ConfigError("--samples is 1 or more, --beams 0 or more, and beam search gives one text: use one of them")
+    sampling = _sampling(given)
     model, tokenizer, _ = load_model(given.checkpoint)
-    pieces = stream_text(model, tokenizer, given.prompt, given.tokens, sampling)
+    if given.samples > 1:
+        texts = complete(model, tokenizer, [given.prompt] * given.samples, given.tokens, sampling, given.stop)
+        for number, text in enumerate(texts, 1):
+            print(f"--- {number} of {given.samples}\n{given.prompt}{text}")
+        return 0
+    if given.beams:
+        found = TextStream(tokenizer, given.stop)
+        best = beam_search(model, tokenizer.encode(given.prompt), given.tokens, given.beams)[0]
+        print(given.prompt + "".join(map(found.push, best.ids)) + found.finish())
+        return 0
+    pieces = stream_text(model, tokenizer, given.prompt, given.tokens, sampling, given.stop)
     sys.stdout.write(given.prompt)
     for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     sys.stdout.write("\n")
+    return 0
+
+
+def chat(args: Sequence[str]) -> int:
+    """Write and let a trained model go on, in turns, in the terminal."""
+    parser = _parser("chat", chat)
+    _generation_options(parser)
+    given = parser.parse_args(args)
+    from .generation.chat import converse
+    from .training import load_model
+
+    sampling = _sampling(given)
+    model, tokenizer, _ = load_model(given.checkpoint)
+    print(
+        "A base model: it goes on with your lines as with any text, and has not learned to answer.\n"
+        "An empty line lets it go on, /reset forgets all, Ctrl-C stops its text, /quit or Ctrl-D leaves.",
+        flush=True,
+    )
+
+    def write(text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    mark = "> " if sys.stdin.isatty() else ""
+    converse(model, tokenizer, lambda: input(mark), write, given.tokens, sampling, given.stop)
     return 0
 
 
@@ -269,6 +305,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "runs": runs,
     "plot": plot,
     "generate": generate,
+    "chat": chat,
     "tokenizer train": tokenizer_train,
     "tokenizer encode": tokenizer_encode,
     "tokenizer decode": tokenizer_decode,
@@ -318,6 +355,30 @@ def _parser(name: str, run: Callable[..., int], add_help: bool = True) -> argpar
     import argparse
 
     return argparse.ArgumentParser(f"tinyllm {name}", description=run.__doc__, add_help=add_help, allow_abbrev=False)
+
+
+def _generation_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", help="a checkpoint, or the directory of a run (its newest one)")
+    parser.add_argument("--tokens", type=int, default=256, help="how many tokens to generate, at most (default: 256)")
+    parser.add_argument("--temperature", type=float, default=0.8, help="0 is greedy (default: 0.8)")
+    parser.add_argument("--top-k", type=int, default=0, help="keep the k most probable tokens (default: all)")
+    parser.add_argument(
+        "--top-p", type=float, default=1.0, help="keep the most probable tokens up to this mass (default: 1)"
+    )
+    parser.add_argument(
+        "--min-p", type=float, default=0.0, help="keep tokens this part as probable as the best (default: 0)"
+    )
+    parser.add_argument(
+        "--repetition-penalty", type=float, default=1.0, help="above 1: shun tokens of the context (default: 1)"
+    )
+    parser.add_argument("--stop", action="append", default=[], help="end before this text (may be given repeatedly)")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same text (default: 0)")
+
+
+def _sampling(given: argparse.Namespace) -> Sampling:
+    from .generation import Sampling
+
+    return Sampling(given.temperature, given.top_k, given.top_p, given.seed, given.min_p, given.repetition_penalty)
 
 
 def _read(path: str | None) -> bytes:
