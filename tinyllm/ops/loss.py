@@ -16,10 +16,10 @@ from .linalg import Linear
 def _class_numbers(op: str, targets: np.ndarray, classes: int, ignore_index: int) -> np.ndarray:
     """The targets as int64; IndexError for one that is neither a class nor ignore_index."""
     targets = targets if targets.dtype == np.int64 else backend.copy(targets, np.dtype(np.int64))
-    real = targets[targets != ignore_index]
-    if real.size and (real.min() < 0 or real.max() >= classes):
-        bad = real[(real < 0) | (real >= classes)][0]
-        raise IndexError(f"{op}: target {bad} is out of range: {classes} classes, ignore_index {ignore_index}")
+    if targets.size and (targets.min() < 0 or targets.max() >= classes):
+        bad = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
+        if bad.size:
+            raise IndexError(f"{op}: target {bad[0]} is out of range: {classes} classes, ignore_index {ignore_index}")
     return targets
 
 
@@ -134,11 +134,11 @@ class LinearCrossEntropy(Op):
         step = LinearCrossEntropy.block_rows(classes)
         logits, losses = backend.empty((min(n, step), classes), x.dtype), backend.empty((n,), x.dtype)
         ones = backend.full((min(n, step),), 1, x.dtype)
-        made = [
+        dx = backend.empty(x.shape, x.dtype) if ctx.needs[0] else None  # whose rows are all written
+        dw, dbias = (
             backend.full(a.shape, 0, x.dtype) if a is not None and needed else None
-            for a, needed in zip((x, w, bias), ctx.needs, strict=False)
-        ]
-        dx, dw, dbias = made
+            for a, needed in zip((w, bias), ctx.needs[1:], strict=False)
+        )
         for start in range(0, n, step):
             rows, ids = x[start : start + step], targets[start : start + step]
             z = backend.matmul(rows, w.T, bias, out=logits[: len(rows)])
@@ -153,7 +153,7 @@ class LinearCrossEntropy(Op):
                 backend.matmul(dz.T, rows, out=dw, beta=float(start > 0))
             if dbias is not None:
                 backend.add_(dbias, backend.reduce("sum", dz, (0,)))
-        return losses, made
+        return losses, (dx, dw, dbias)
 
     @staticmethod
     def backward(ctx, dloss):
