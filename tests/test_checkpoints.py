@@ -139,7 +139,7 @@ def test_a_manifest_that_is_no_file_is_refused(tmp_path):
         checkpoint.load(str(tmp_path))
     (tmp_path / "manifest.json").unlink()
     (tmp_path / "manifest.json").symlink_to(text)
-    with pytest.raises(CheckpointError, match="not a regular file"):
+    with pytest.raises(CheckpointError, match="symbolic link"):
         checkpoint.load(str(tmp_path))
 
 
@@ -417,6 +417,53 @@ def test_an_unfinished_run_is_not_replaced_by_a_new_one(tmp_path):
     with pytest.raises(ConfigError, match="holds a run that stopped at step .* of 25: go on with tinyllm train"):
         train(settings, quiet=True)
     assert identity(settings.training.out) == before
+
+
+def test_what_a_kill_kept_from_being_removed_is_removed_when_the_run_goes_on(tmp_path):
+    settings = run_settings(tmp_path, training__keep_last=1)
+    train(settings, quiet=True)
+    store = Store(settings.training.out)
+    for step in (15, 20):
+        shutil.copytree(store.path(25), store.path(step))
+    (tmp_path / "run" / "checkpoints" / "step-00000015" / "manifest.json").unlink()
+    edit(tmp_path / "run" / "checkpoints" / "step-00000020" / "manifest.json", lambda m: m.update(metrics={}))
+    resume(settings)
+    assert os.listdir(store.directory) == ["step-00000025"]
+
+
+def test_a_run_does_not_go_on_into_files_of_others(tmp_path):
+    settings = run_settings(tmp_path)
+    train(settings, quiet=True)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run" / "log.csv").unlink()
+    (tmp_path / "run" / "log.csv").symlink_to(tmp_path / "mine")
+    with pytest.raises(CheckpointError, match="log.csv is not a regular file"):
+        resume(settings)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_link_is_no_checkpoint_of_a_run(tmp_path):
+    store, model = Store(str(tmp_path)), build_model(micro().model, TOKENIZER.vocab_size, seed=1)
+    put(store, 1, model)
+    os.symlink(store.path(1), store.path(2))
+    assert store.steps() == [1]
+    store.tidy(1)
+    assert store.newest().step == 1
+
+
+def test_a_checkpoint_that_cannot_be_read_is_passed_over(tmp_path, monkeypatch):
+    store, model = Store(str(tmp_path)), build_model(micro().model, TOKENIZER.vocab_size, seed=1)
+    paths = [put(store, step, model) for step in (1, 2)]
+    real = _io.open_file
+
+    def bad_sector(path, *follow):
+        if path == os.path.join(paths[1], "tokenizer.json"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real(path, *follow)
+
+    monkeypatch.setattr(_io, "open_file", lambda path, follow=True: bad_sector(path, follow))
+    with pytest.warns(UserWarning, match="tokenizer.json cannot be read: Input/output error; going back to step 1"):
+        assert store.newest().step == 1
 
 
 def test_token_files_that_are_lost_or_damaged_are_made_again(tmp_path, unbroken):

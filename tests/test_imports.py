@@ -177,3 +177,12 @@ def test_every_public_name_is_found(name):
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'tensro'"):
         tinyllm.tensro  # noqa: B018
+
+
+def test_tests_have_no_network():
+    import socket
+
+    with pytest.raises(RuntimeError, match="looks up 'localhost'"):
+        socket.getaddrinfo("localhost", 80)
+    with socket.socket() as one, pytest.raises(RuntimeError, match="connects to"):
+        one.connect(("127.0.0.1", 9))

@@ -17,8 +17,9 @@ import errno
 import fcntl
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 Path = str | os.PathLike[str]
 Buffer = bytes | bytearray | memoryview
@@ -180,12 +181,24 @@ class LineWriter:
 
 def locked(path: Path) -> bool:
     """Whether a `LineWriter` with `lock` is open on the file, in whatever process."""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         return False
+
+
+def open_file(path: Path, follow: bool = True) -> BinaryIO:
+    """Open a regular file for reading. Raises OSError for anything else: a pipe would wait for ever, a device never
+    end; without `follow`, for a symbolic link, too.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_CLOEXEC", 0) | (0 if follow else os.O_NOFOLLOW)
+    fd = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return os.fdopen(fd, "rb")
 
 
 def make_directory(path: Path) -> None:

@@ -164,7 +164,7 @@ class Runs:
 
 
 def contents(out: str) -> dict[str, object]:
-    """What two runs must have in common: their identity, the table of the log without times, and which files there are."""
+    """What two runs must have in common: identity, the table of the log without times, and which files are there."""
     kept = [i for i, name in enumerate(COLUMNS) if name not in MEASURED and not name.endswith("_bytes")]
     with open(os.path.join(out, "log.csv")) as file:
         lines = [line.rstrip("\n").split(",") for line in file]

@@ -68,7 +68,7 @@ class TokenFile:
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = os.fspath(path)
-        with open(path, "rb") as file:
+        with _io.open_file(path) as file:
             head = file.read(_HEADER)
             size = os.fstat(file.fileno()).st_size
             if len(head) < _HEADER or not head.startswith(_MAGIC):

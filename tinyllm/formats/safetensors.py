@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import stat
 import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -40,9 +39,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str,
     """The tensors of a file, as read-only views of the mapped file (BF16: copies), and its metadata."""
     name = os.fspath(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for ever
-            raise OSError("not a regular file")
-        with open(path, "rb") as file:
+        with _io.open_file(path) as file:
             size = os.fstat(file.fileno()).st_size
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     except (OSError, ValueError) as error:

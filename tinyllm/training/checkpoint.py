@@ -131,6 +131,8 @@ def load(directory: str) -> Checkpoint:
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path}: damaged manifest: {type(error).__name__} {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"{error.filename or directory} cannot be read: {error.strerror}") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: its configuration does not fit this version of tinyllm: {error}") from error
     found = checkpoint.tokenizer.fingerprint()
@@ -236,7 +238,7 @@ def _entry(file: str, name: str, array: np.ndarray, sha256: str) -> dict[str, An
 
 def _describe(path: str, hashed: int | None = None) -> dict[str, Any]:
     """Size of a file and SHA-256 of its first `hashed` bytes, by default all of them."""
-    with open(path, "rb") as file:
+    with _io.open_file(path, follow=False) as file:
         size = os.fstat(file.fileno()).st_size
         hashed = size if hashed is None else hashed
         return {"bytes": size, "hashed": hashed, "sha256": hashlib.sha256(file.read(hashed)).hexdigest()}

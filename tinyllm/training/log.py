@@ -96,8 +96,8 @@ class RunLog:
 
 def read_log(directory: str) -> list[dict[str, Any]]:
     """The records of log.jsonl, numbers as numbers again."""
-    with open(os.path.join(directory, JSONL), encoding="utf-8") as file:
-        records = [json.loads(line) for line in file if line.endswith("\n")]  # a power cut may leave half a line
+    with _io.open_file(os.path.join(directory, JSONL)) as file:
+        records = [json.loads(line) for line in file if line.endswith(b"\n")]  # a power cut may leave half a line
     return [{key: float(x) if isinstance(x, str) else x for key, x in record.items()} for record in records]
 
 

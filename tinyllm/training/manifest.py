@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
 from typing import Any
 
+from .. import _io
 from ..errors import CheckpointError
 
 FORMAT = "tinyllm checkpoint"
@@ -38,9 +37,7 @@ def read(path: str) -> dict[str, Any]:
     """The content of the manifest at `path`. Raises CheckpointError that names it if it is absent, damaged or of
     another format."""
     try:
-        if not stat.S_ISREG(os.lstat(path).st_mode):  # opening a pipe would wait for ever
-            raise CheckpointError(f"{path}: not a regular file")
-        with open(path, "rb") as file:
+        with _io.open_file(path, follow=False) as file:
             text = file.read(LIMIT + 1)
     except OSError as error:
         raise CheckpointError(

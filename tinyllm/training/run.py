@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 import time
 import warnings
@@ -24,7 +25,7 @@ from ..tokenizers import BPETokenizer, CharTokenizer
 from ..tokenizers.base import Tokenizer
 from . import checkpoint, failure, plot
 from .checkpoint import Checkpoint
-from .log import Progress, RunLog, read_log
+from .log import CSV, JSONL, Progress, RunLog, read_log
 from .loop import Trainer
 from .signals import on_interrupt
 from .store import Store
@@ -117,9 +118,13 @@ def train(
         check_same(config, start, text_sha256, weights_only)
     if resumed is None:
         check_replaceable(out, start)
+    else:
+        check_files(out)
     _io.make_directory(out)
     with _open_log(out, resumed) as log:
         _io.remove_leftovers(out)  # no other process writes there: the log is locked
+        if resumed is not None:
+            Store(out, config.training.keep_last).tidy(resumed.step)  # a kill may have come before
         parts = prepare(config, text, start, resumed)
         data = {"text": text_sha256, "train": parts.tokens.sha256, "val": parts.validation.sha256}
         if not quiet:
@@ -243,6 +248,16 @@ def check_replaceable(run: str, start: Checkpoint | None) -> None:
             f"training.out = {run!r} holds a run that stopped at step {found.step} of {steps}: go on with "
             f"tinyllm train --resume {run}, choose another directory, or delete this one"
         )
+
+
+def check_files(run: str) -> None:
+    """Raise CheckpointError if a file that a run would write to is a link, a pipe or a device: the directory may come
+    from anywhere, and what lies elsewhere is not the run's.
+    """
+    for name in (JSONL, CSV, "train.tokens", "val.tokens", "loss.svg", "loss.png"):
+        path = os.path.join(run, name)
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise CheckpointError(f"{path} is not a regular file: the run cannot go on and write to it")
 
 
 def _open_log(out: str, resumed: Checkpoint | None) -> RunLog:

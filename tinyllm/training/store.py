@@ -47,9 +47,8 @@ class Store:
         return min(losses, key=lambda step: losses[step]) if losses else None
 
     def save(self, step: int, **what: Any) -> str:
-        """Write the checkpoint of `step` (`checkpoint.save` says what is in it), then remove what need not be kept.
-        Returns its directory. Raises OSError; the others then stand. What cannot be removed is a warning, and is tried
-        again at the next save.
+        """Write the checkpoint of `step` (`checkpoint.save` says what is in it), then `tidy`. Returns its directory.
+        Raises OSError; the others then stand.
         """
         path = self.path(step)
         _io.make_directory(self.directory)
@@ -59,15 +58,20 @@ class Store:
             with contextlib.suppress(OSError):  # the error that matters is on its way
                 checkpoint.remove(path)
             raise
-        steps = self.steps()
-        keep = {*steps[-self.keep_last :], step, self.best()}
+        self.tidy(step)
+        return path
+
+    def tidy(self, step: int) -> None:
+        """Remove what need not be kept, and what unfinished saves left; `step` stays. What cannot be removed is a
+        warning.
+        """
+        keep = {*self.steps()[-self.keep_last :], step, self.best()}
         for old in self._folders():
             if old not in keep:
                 try:
                     checkpoint.remove(self.path(old))
                 except OSError as error:
                     warnings.warn(f"step {step} is saved, but step {old} cannot be removed: {error}", stacklevel=2)
-        return path
 
     def clear(self) -> None:
         """Remove every checkpoint: a new run starts in the directory of an old one."""
@@ -92,8 +96,10 @@ class Store:
         raise CheckpointError(f"{self.directory} holds no whole checkpoint{reason}")
 
     def _folders(self) -> list[int]:
+        """The steps that have a folder, whatever is in it. A link is none: what it points to is not the run's."""
         names = os.listdir(self.directory) if os.path.isdir(self.directory) else []
-        return sorted(int(found[1]) for name in names if (found := _STEP.fullmatch(name)))
+        steps = [(name, int(found[1])) for name in names if (found := _STEP.fullmatch(name))]
+        return sorted(step for name, step in steps if not os.path.islink(os.path.join(self.directory, name)))
 
 
 def find(path: str) -> Checkpoint:
