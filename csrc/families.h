@@ -17,9 +17,10 @@
 
 /* clang knows no #pragma GCC target. */
 #if defined(__clang__) && defined(TL_AVX2)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,prfchw"))), apply_to = function)
 #elif defined(__clang__) && defined(TL_AVX512)
-#pragma clang attribute push(__attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl"))), apply_to = function)
+#define TL_AVX512_TARGET "avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prfchw"
+#pragma clang attribute push(__attribute__((target(TL_AVX512_TARGET))), apply_to = function)
 #endif
 
 #if TL_DOUBLE

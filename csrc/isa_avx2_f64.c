@@ -2,7 +2,7 @@
 #if defined(__x86_64__)
 #define TL_AVX2 1
 #ifndef __clang__
-#pragma GCC target("avx2,fma")
+#pragma GCC target("avx2,fma,prfchw")
 #endif
 #define TL_ISA avx2
 #define TL_VBYTES 32

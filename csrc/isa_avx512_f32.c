@@ -2,7 +2,7 @@
 #if defined(__x86_64__)
 #define TL_AVX512 1
 #ifndef __clang__
-#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+#pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prfchw")
 #endif
 #define TL_ISA avx512
 #define TL_VBYTES 64
