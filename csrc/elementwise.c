@@ -12,15 +12,17 @@ INLINE V x_sign(V x) {
 
 INLINE V x_softplus(V x) { return v_log1p(v_exp(-v_abs(x))) + v_max(v_zero(), x); }
 
+/* x cdf(x) = max(0, x) - |x| cdf(-|x|). */
 INLINE V x_gelu(V x) {
-    V decay;
-    return x * v_normal_cdf(x, &decay);
+    V a = v_min(v_splat(NORMAL_END), v_abs(x)), decay, tail = v_normal_tail(a, &decay);
+    return v_fnma(a, tail, v_max(v_zero(), x));
 }
 
-/* d/dx x cdf(x) = cdf(x) + x pdf(x); 1/sqrt(2 pi) = 0.3989... */
+/* d/dx x cdf(x) = cdf(x) + x pdf(x), which at -x is 1 minus what it is at x; 1/sqrt(2 pi) = 0.3989... */
 INLINE V x_gelu_slope(V x) {
-    V decay, cdf = v_normal_cdf(x, &decay);
-    return v_fma(x * v_splat((T)0.39894228040143267794), decay, cdf);
+    V a = v_min(v_splat(NORMAL_END), v_abs(x)), decay, tail = v_normal_tail(a, &decay);
+    V below = v_fnma(a * v_splat((T)0.39894228040143267794), decay, tail);
+    return v_select(x > v_zero(), v_splat(1) - below, below);
 }
 
 /* 2 sqrt(2/pi) (x + 0.044715 x^3), Hendrycks and Gimpel 2016, section 2. (1 + tanh u) / 2 is sigmoid(2u), which keeps the

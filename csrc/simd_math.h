@@ -3,7 +3,7 @@
  * For float: polynomials fitted by reweighted least squares (relative error, 40-digit arithmetic), over the full range:
  * overflow, denormal results, infinities and NaN come out as libm's do. Largest errors in ulp, held by the tests:
  * exp 1.1, expm1 1.7, log 1, log1p 2.5, log2 1.5, tanh 1.5, sinh 1.8, cosh 1.6, sigmoid 2.5, erf 1.5; x normal_cdf(x)
- * 7 down to x = -12.8, where the tail becomes denormal.
+ * 7 down to x = -12.8, and 0 from -12.875 on, where the tail would soon be denormal.
  * For double: libm lane by lane. float64 is there for checking, it has no speed bar.
  */
 
@@ -61,20 +61,22 @@ INLINE V v_exp(V x) {
     return scale_by_pow2(v_splat(1.0f) + expm1_small(r), n);
 }
 
-/* e^(a b) for |a b| < 120, as if the product were not rounded. */
-INLINE V exp_of_product(V a, V b) {
-    V product = a * b, n = v_round(product * v_splat(1.44269504f));
+/* e^(-a^2/2) for 0 <= a < 13, where it is normal, as if a^2 were not rounded. n ends in the low bits of a sum with
+ * 1.5 * 2^23, and q is a^2 + 2 n ln2. */
+INLINE V exp_of_half_square(V a) {
+    V magic = v_splat(12582912.0f), square = a * a;
+    V shifted = v_fma(square, v_splat(-0.721347520f), magic), n = shifted - magic;
 #if defined(TL_AVX512) || defined(TL_AVX2) || defined(TL_NEON)
-    V r = v_fma(a, b, n * v_splat(-0.693359375f)); /* n times the first part of ln2 is exact */
+    V q = v_fma(a, a, n * v_splat(1.38671875f)); /* n times the first part of 2 ln2 is exact */
 #else
     /* Without FMA by halves of 12 bits, whose products are exact (Dekker 1971). */
-    V high_a = (V)((I)a & i_splat(~0xfff)), high_b = (V)((I)b & i_splat(~0xfff));
-    V low_a = a - high_a, low_b = b - high_b;
-    V lost = ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b;
-    V r = product - n * v_splat(0.693359375f) + lost;
+    V high = (V)((I)a & i_splat(~0xfff)), low = a - high;
+    V lost = ((high * high - square) + (high + high) * low) + low * low;
+    V q = square + n * v_splat(1.38671875f) + lost;
 #endif
-    r = v_fma(n, v_splat(2.12194440e-4f), r);
-    return scale_by_pow2(v_splat(1.0f) + expm1_small(r), n);
+    q = v_fma(n, v_splat(-4.24388880e-4f), q);
+    V e = TL_POLY6(q, 2.1479385e-05f, -0.00026152987f, 0.002604352f, -0.020833148f, 0.12499997f, -0.5f, 1.0f);
+    return (V)((U)e + ((U)shifted << 23));
 }
 
 INLINE V v_expm1(V x) {
@@ -179,19 +181,18 @@ INLINE V v_sigmoid(V x) {
     return v_select(x < v_zero(), e, one) / (one + e);
 }
 
-/* The standard normal distribution function, and e^(-x^2/2) beside it (its density is that times 1/sqrt(2 pi)). For float
- * the tail is that exponential, of x^2/2 as if it were not rounded, times Mills' ratio, a quotient of polynomials in |x|
- * with positive coefficients: the far negative tail keeps its digits. */
-INLINE V v_normal_cdf(V x, V *decay) {
+/* The tail of the standard normal distribution, cdf(-a) for 0 <= a <= NORMAL_END, and e^(-a^2/2) beside it (the density
+ * is that times 1/sqrt(2 pi)). For float it is that exponential times Mills' ratio, a quotient of polynomials with positive
+ * coefficients, so the far tail keeps its digits; at the end, before it would be denormal, it is 0. */
+#define NORMAL_END (TL_DOUBLE ? (T)40 : (T)12.875)
+INLINE V v_normal_tail(V a, V *decay) {
 #if TL_DOUBLE
-    *decay = v_exp(v_splat(-0.5) * x * x);
-    return v_splat(0.5) * V_MAP(erfc, v_splat(-0.70710678118654752440) * x);
+    *decay = v_exp(v_splat(-0.5) * a * a);
+    return v_splat(0.5) * V_MAP(erfc, v_splat(0.70710678118654752440) * a);
 #else
-    V one = v_splat(1.0f), a = v_min(v_splat(15.0f), v_abs(x));
-    *decay = exp_of_product(v_splat(-0.5f) * a, a);
+    *decay = exp_of_half_square(a);
     V p = TL_POLY4(a, 0.00402067788f, 0.03998762f, 0.18131718f, 0.435700655f, 0.5f);
     V q = TL_POLY5(a, 0.010078202f, 0.100241482f, 0.464407772f, 1.19452798f, 1.66928625f, 1.0f);
-    V tail = p / q * *decay;
-    return v_select(x > v_zero(), one - tail, tail);
+    return v_select(a < v_splat(NORMAL_END), p / q * *decay, v_zero());
 #endif
 }

@@ -118,6 +118,7 @@ def test_ends_of_the_range(instruction_set):
         "sigmoid": ([-inf, inf, nan], [0, 1, nan]),
         "erf": ([-inf, -9, 9, inf, nan], [-1, -1, 1, 1, nan]),
         "sin": ([inf, nan, 3e38], [nan, nan, np.sin(np.float64(np.float32(3e38)))]),
+        "gelu": ([1e30, inf, nan, -13, -1e30, -inf, 0.0, -0.0], [1e30, inf, nan, 0, 0, 0, 0, 0]),
         "gelu_tanh": ([1e30, inf, nan, -1e30], [1e30, inf, nan, 0]),
         "relu": ([nan, -inf, inf, -1], [nan, 0, inf, 0]),
         "round": ([-0.5, 0.5, 1.5, 2.5, -2.5, 1e30, nan], [0, 0, 2, 2, -2, 1e30, nan]),
