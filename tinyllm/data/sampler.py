@@ -65,9 +65,11 @@ class WindowSampler:
         return ((high + low * 2.0**-24) * (len(self.tokens) - self.length)).astype(np.int64)
 
     def batch(self, step: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Windows first .. first + count - 1 of `step`: inputs and targets, (count, length) int64 each."""
-        rows = np.stack([self.tokens.read(int(start), self.length + 1) for start in self.starts(step, first, count)])
-        return rows[:, :-1], rows[:, 1:]
+        """Windows first .. first + count - 1 of `step`: inputs and targets, (count, length) int64 each, contiguous."""
+        rows = np.empty((count, self.length + 1), np.int64)
+        for row, start in zip(rows, self.starts(step, first, count).tolist(), strict=True):
+            row[:] = self.tokens.read(start, self.length + 1)
+        return rows[:, :-1].copy(), rows[:, 1:].copy()
 
     def next_batch(self, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """`batch` at the cursor."""

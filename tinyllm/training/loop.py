@@ -82,7 +82,7 @@ def accumulate(
     The micro-batches are rows `first_row` on of the step's whole batch, and random streams are those of `step`: a
     micro-batch sees its part of the dropout masks of the whole.
     """
-    tokens = int(runtime.total(sum(int((targets != IGNORE).sum()) for _, targets in micro_batches)))
+    tokens = int(runtime.total(sum(int(np.count_nonzero(targets != IGNORE)) for _, targets in micro_batches)))
     if tokens == 0:
         raise ValueError("a step without a single target: every one of its targets is ignored")
     loss = 0.0
