@@ -95,8 +95,9 @@ def test_bf16_rounds_to_nearest_even(values):
 
 def test_bf16_file(tmp_path):
     x = np.array([1.0, -2.5, 1 / 3], np.float32)
-    safetensors.write(tmp_path / "x", {"a": x, "n": np.arange(3)}, bf16=True)
+    safetensors.write(tmp_path / "x", {"a": x, "n": np.arange(3), "scalar": x[1].reshape(())}, bf16=True)
     back, _ = safetensors.read(tmp_path / "x")
+    assert back["scalar"].shape == () and back["scalar"] == -2.5 and not back["scalar"].flags.writeable
     assert back["a"].dtype == np.float32 and back["n"].dtype == np.int64
     np.testing.assert_array_equal(back["a"], np.array([1.0, -2.5, 0.333984375], np.float32))
     assert b'"BF16"' in (tmp_path / "x").read_bytes()

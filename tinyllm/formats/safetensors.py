@@ -81,12 +81,13 @@ def parse(buffer: bytes | mmap.mmap, source: str = "safetensors") -> tuple[dict[
     tensors = {}
     for name, dtype, shape, begin, stop in entries:
         flat = np.frombuffer(buffer, np.uint8, stop - begin, start + begin) if stop > begin else np.empty(0, np.uint8)
-        array = flat.view(_DTYPES[dtype]).reshape(shape)
+        values = flat.view(_DTYPES[dtype])
         if dtype == "BOOL" and flat.size and flat.max() > 1:
             raise CheckpointError(f"{source}: tensor {name!r} is BOOL but holds a byte other than 0 and 1")
         if dtype == "BF16":
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        elif not array.flags.aligned:  # a file of another writer, without padding
+            values = (values.astype(np.uint32) << 16).view(np.float32)
+        array = values.reshape(shape)
+        if not array.flags.aligned:  # a file of another writer, without padding
             array = array.copy()
         array.flags.writeable = False
         tensors[name] = array

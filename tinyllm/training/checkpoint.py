@@ -29,7 +29,7 @@ import numpy as np
 from .. import _io
 from .._tensor import Tensor
 from ..config import Config, dumps, from_dict, to_dict
-from ..errors import CheckpointError, ConfigError
+from ..errors import CheckpointError, ConfigError, TokenizerError
 from ..formats import safetensors
 from ..models.gpt import GPT, GPTConfig
 from ..optim.optimizer import Optimizer
@@ -124,17 +124,24 @@ def load(directory: str) -> Checkpoint:
         optimizer = content["optimizer"]
         if optimizer is not None:
             optimizer = _nested(optimizer, arrays.get(OPTIMIZER, {}))
+        step, metrics = content["step"], dict(content["metrics"])
+        if type(step) is not int or step < 0 or not all(type(x) in (int, float) for x in metrics.values()):
+            raise TypeError(f"step {step!r:.80}, metrics {metrics!r:.80}")
         checkpoint = Checkpoint(
-            directory, content["step"], from_dict(content["config"], Config()), dict(content["model"]),
+            directory, step, from_dict(content["config"], Config()), dict(content["model"]),
             load_tokenizer(os.path.join(directory, WORDS)), arrays[WEIGHTS], optimizer,
-            dict(content["state"]), dict(content["metrics"]),
+            dict(content["state"]), metrics,
         )  # fmt: skip
-    except (KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: damaged manifest: {type(error).__name__} {error}") from error
+    except CheckpointError:
+        raise
     except OSError as error:
         raise CheckpointError(f"{error.filename or directory} cannot be read: {error.strerror}") from error
     except ConfigError as error:
         raise CheckpointError(f"{path}: its configuration does not fit this version of tinyllm: {error}") from error
+    except TokenizerError as error:
+        raise CheckpointError(f"{directory}: {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged manifest: {type(error).__name__} {error}") from error
     found = checkpoint.tokenizer.fingerprint()
     if found != fingerprint:
         raise CheckpointError(f"{os.path.join(directory, WORDS)}: fingerprint {found}, expected {fingerprint}")
@@ -168,12 +175,23 @@ def build_model(checkpoint: Checkpoint) -> GPT:
     if kind != "gpt":
         raise CheckpointError(f"{checkpoint.directory}: a model of type {kind!r}; this version of tinyllm builds 'gpt'")
     try:
-        model = GPT(from_dict(settings, GPTConfig()))
+        config = from_dict(settings, GPTConfig())
+        least, found = _least_size(config), sum(x.size for x in checkpoint.tensors.values())
+        if least > found:  # known before anything of that size is allocated
+            raise ValueError(f"it asks for {least} parameters or more, the checkpoint has {found}")
+        model = GPT(config)
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.directory}: its model configuration cannot be built: {error}") from error
     load_weights(model, checkpoint.tensors, checkpoint.directory)
     model.eval()
     return model
+
+
+def _least_size(c: GPTConfig) -> int:
+    """Fewer numbers than these no such model has: embeddings and matrices."""
+    positions = c.n_positions if c.position_embedding_type == "learned" else 0
+    inner = 4 * c.n_embd if c.n_inner is None else c.n_inner
+    return c.n_embd * (c.vocab_size + positions + c.n_layer * (4 * c.n_embd + 2 * inner))
 
 
 def load_weights(model: GPT, tensors: Mapping[str, np.ndarray], source: str) -> None:
