@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from tinyllm import backend, cat, config, nn
 from tinyllm.autograd import no_grad
-from tinyllm.errors import ConfigError
+from tinyllm.errors import ConfigError, DtypeError
 from tinyllm.generation import (
     Decoder,
     Sampling,
@@ -364,6 +364,10 @@ def test_contexts_that_do_not_fit_are_refused():
         model().make_cache(2).select([-1])
     with pytest.raises(ConfigError, match="at least one token"):
         Decoder(model(), [[1], []])
+    cache = model(dtype=np.float64).make_cache(1)
+    with pytest.raises(DtypeError, match="holds float64, got keys of float32"), no_grad():
+        model()(np.array([[1]]), cache=cache)
+    assert cache.length == 0
 
 
 def every_hypothesis(gpt, ids, count, end, length_penalty):

@@ -19,8 +19,7 @@ import numpy as np
 
 from .. import backend
 from .._tensor import Tensor
-from ..autograd import no_grad
-from ..errors import ShapeError
+from ..errors import DtypeError, ShapeError
 
 
 class LayerCache:
@@ -51,6 +50,8 @@ class LayerCache:
                 f"the cache is for {self.k.shape[0]} sequences, {self.k.shape[1]} heads, width {self.k.shape[3]}; "
                 f"got keys {tuple(k.shape)} and values {tuple(v.shape)} (batch, heads, tokens, width)"
             )
+        if not k.dtype == v.dtype == self.k.dtype:
+            raise DtypeError(f"the cache holds {self.k.dtype}, got keys of {k.dtype} and values of {v.dtype}")
         start, new = self.length, k.shape[2]
         end = start + new
         if end > self.max_len:
@@ -58,17 +59,15 @@ class LayerCache:
                 f"the cache holds {self.max_len} tokens: {start} are filled and {new} more came; "
                 "make it longer, or start again with reset()"
             )
-        with no_grad():
+        for kept, given in ((self.k.array, k.array), (self.v.array, v.array)):
             if min(self.lengths, default=0) == start:
-                self.k[:, :, start:end] = k
-                self.v[:, :, start:end] = v
+                backend.assign(kept[:, :, start:end], given)
             else:
                 rows = np.arange(len(self.lengths))[:, None]
                 places = np.array(self.lengths)[:, None] + np.arange(new)
-                self.k[rows, :, places] = k.transpose(1, 2)
-                self.v[rows, :, places] = v.transpose(1, 2)
+                kept[rows, :, places] = given.swapaxes(1, 2)
         self.lengths = [length + new for length in self.lengths]
-        return self.k[:, :, :end], self.v[:, :, :end]
+        return Tensor(self.k.array[:, :, :end]), Tensor(self.v.array[:, :, :end])
 
     def select(self, rows: Sequence[int]) -> None:
         """Row i becomes what rows[i] was; the batch may shrink or grow."""
