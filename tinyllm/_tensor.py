@@ -1,7 +1,7 @@
 """Tensor: an array that remembers how it was computed, with PyTorch's names, arguments and behaviour.
 
 A Tensor holds a NumPy array (`.array`) and, if a gradient can be asked for, a node of the tape. Its methods are the
-functions of functions.py; this file adds the class and conversions.
+functions of functions/; this file adds the class and conversions.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import numpy as np
 
 from . import autograd, backend, ops
 from . import functions as f
-from .autograd import Variable, apply, is_grad_enabled
+from .autograd import Variable, apply
 from .dtypes import as_dtype, float32, float64, int32, int64, is_known
 from .errors import DtypeError
+from .functions import in_place
 from .tape import RemovableHandle
 
 __all__ = ["Tensor", "is_tensor", "tensor"]
@@ -297,105 +298,14 @@ class Tensor(Variable):
         """Itself if it is contiguous, else a copy."""
         return self if self.is_contiguous() else self.clone()
 
-    # -- writing in place: never recorded --
+    # -- writing in place --
 
-    def _writable(self, what: str) -> None:
-        if is_grad_enabled() and self.requires_grad:
-            raise RuntimeError(
-                f"{what} writes in place, which is not recorded: use no_grad(), or make a new tensor (where, scatter)"
-            )
-        self.written()
+    copy_, fill_, zero_ = in_place.copy_, in_place.fill_, in_place.zero_
+    add_, sub_, mul_, div_ = in_place.add_, in_place.sub_, in_place.mul_, in_place.div_
+    clamp_, masked_fill_ = in_place.clamp_, in_place.masked_fill_
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        self._writable("item assignment")
-        plain = tuple(k.array if isinstance(k, Variable) else k for k in (key if isinstance(key, tuple) else (key,)))
-        new = value.array if isinstance(value, Variable) else value
-        basic = (k is None or k is Ellipsis or isinstance(k, slice) or type(k) in int_types for k in plain)
-        if all(basic):
-            view = self.array[plain if Ellipsis in plain else (*plain, ...)]
-            new = np.asarray(new, self.dtype)
-            while new.ndim > view.ndim and new.shape[0] == 1:
-                new = new[0]
-            backend.assign(view, np.broadcast_to(new, view.shape))
-        else:
-            self.array[plain] = new  # scattered places: index arithmetic
-
-    def copy_(self, src: Any) -> Tensor:
-        """Overwrite with the elements of `src` (broadcast), in place."""
-        self._writable("copy_")
-        new = src.array if isinstance(src, Variable) else np.asarray(src)
-        backend.assign(
-            self.array, np.broadcast_to(new if new.dtype == self.dtype else backend.copy(new, self.dtype), self.shape)
-        )
-        return self
-
-    def _in_place(self, function: Callable, *args: Any) -> Tensor:
-        """`function(self, *args)` written into self, as PyTorch's methods with an underscore."""
-        if self._is_recorded(*args):
-            raise RuntimeError(
-                f"{function.__name__}_ writes in place, which is not recorded: use x = {function.__name__}(x, ...), "
-                "or no_grad()"
-            )
-        new = function(self, *args)
-        if new.shape != self.shape or "bif".index(new.dtype.kind) > "bif".index(self.dtype.kind):
-            raise DtypeError(
-                f"in place: a result of shape {new.shape} and dtype {new.dtype} cannot be stored in a tensor of shape "
-                f"{self.shape} and dtype {self.dtype}; write x = x + y instead"
-            )
-        return self.copy_(new)
-
-    def _is_recorded(self, *args: Any) -> _bool:
-        return is_grad_enabled() and any(isinstance(t, Variable) and t.requires_grad for t in (self, *args))
-
-    def _augmented(self, function: Callable, other: Any) -> Tensor:
-        """x += y: in place, or where a gradient is recorded and x is not a leaf a new tensor under the old name."""
-        if self._is_recorded(other) and not (self.requires_grad and self.node is None):
-            return function(self, other)
-        return self._in_place(function, other)
-
-    def add_(self, other: Any, *, alpha: builtins.float = 1) -> Tensor:
-        """self + alpha * other, in place."""
-        return self._in_place(f.add, other if alpha == 1 else f.mul(other, alpha))
-
-    def sub_(self, other: Any, *, alpha: builtins.float = 1) -> Tensor:
-        """self - alpha * other, in place."""
-        return self._in_place(f.sub, other if alpha == 1 else f.mul(other, alpha))
-
-    def mul_(self, other: Any) -> Tensor:
-        """self * other, in place."""
-        return self._in_place(f.mul, other)
-
-    def div_(self, other: Any) -> Tensor:
-        """self / other, in place."""
-        return self._in_place(f.div, other)
-
-    def clamp_(self, min: builtins.float | None = None, max: builtins.float | None = None) -> Tensor:
-        """Limit to [min, max], in place."""
-        return self._in_place(f.clamp, min, max)
-
-    def masked_fill_(self, mask: Tensor, value: Any) -> Tensor:
-        """Write `value` where mask."""
-        return self._in_place(f.masked_fill, mask, value)
-
-    def __iadd__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._augmented(f.add, other)
-
-    def __isub__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._augmented(f.sub, other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._augmented(f.mul, other)
-
-    def __itruediv__(self, other: Any) -> Tensor:  # type: ignore[misc]
-        return self._augmented(f.div, other)
-
-    def fill_(self, value: Any) -> Tensor:
-        """Overwrite every element with one number, in place."""
-        return self.copy_(np.asarray(value, self.dtype))
-
-    def zero_(self) -> Tensor:
-        """Overwrite with zeros, in place."""
-        return self.fill_(0)
+    __setitem__ = in_place.setitem
+    __iadd__, __isub__, __imul__, __itruediv__ = in_place.iadd, in_place.isub, in_place.imul, in_place.itruediv
 
     # -- functions as methods --
 
@@ -484,9 +394,6 @@ class Tensor(Variable):
 
     def __rmatmul__(self, other: Any) -> Tensor:
         return f.matmul(tensor(other), self)
-
-
-int_types = (int, np.integer)
 
 
 def is_tensor(obj: Any) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import backend, random
 from . import functions as f
-from ._tensor import Tensor, int_types, tensor
+from ._tensor import Tensor, tensor
 from .dtypes import as_dtype, float32, float64, int64
 from .functions.promote import sizes_of
 
@@ -96,7 +96,7 @@ def arange(start: Any, end: Any = None, step: Any = 1, dtype: Any = None) -> Ten
     if end is None:
         start, end = 0, start
     if dtype is None:
-        dtype = int64 if all(isinstance(v, int_types) for v in (start, end, step)) else float32
+        dtype = int64 if all(isinstance(v, (int, np.integer)) for v in (start, end, step)) else float32
     return tensor(np.arange(start, end, step), dtype)
 
 
