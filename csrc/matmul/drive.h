@@ -160,6 +160,33 @@ static int gemm_by_columns(const gemm_job *g) {
     return job.failed ? -1 : 0;
 }
 
+/* ---- few rows, B stored transposed: B is read once, where it lies ---- */
+
+static void few_range(void *context, int64_t begin, int64_t end) {
+    const gemm_job *g = context;
+    T a_copy[FEW * A_STRIDE], last[NR * KC];
+    for (int64_t n = begin * FEW_COLUMNS; n < end * FEW_COLUMNS && n < g->N; n += FEW_COLUMNS) {
+        int64_t cols = g->N - n < FEW_COLUMNS ? g->N - n : FEW_COLUMNS;
+        for (int64_t k = 0; k < g->K; k = block_end(g, k, g->K)) {
+            int64_t depth = block_end(g, k, g->K) - k;
+            gemm_strips strips = strips_of(g, 0, g->M, k, depth, g->ak == 1 ? NULL : a_copy);
+            const T *b = g->b + k + n * g->bn;
+            if (cols == FEW_COLUMNS) {
+                column_of_tiles(g, strips, 0, g->M, k, depth, b, g->bn, n, cols);
+            } else {
+                pack_panel(b, 1, g->bn, depth, cols, last);
+                column_of_tiles(g, strips, 0, g->M, k, depth, last, NR, n, cols);
+            }
+        }
+    }
+}
+
+static void gemm_few(gemm_job g) {
+    g.across = 1, g.kmajor = 0;
+    /* Memory sets the pace: a thread is worth its start for less work than elsewhere. */
+    tl_parallel((g.N + FEW_COLUMNS - 1) / FEW_COLUMNS, 1 + TL_GRAIN / (g.K * FEW_COLUMNS), few_range, &g);
+}
+
 /* All of A is read for every panel: it should be small, and the panels should go round. */
 static int suits_columns(const gemm_job *g) {
     if (g->M <= 2 * MR) return 1;

@@ -22,6 +22,9 @@ enum {
     A_STRIDE = KC + 16,    /* between the rows of a strip: no power of two, they fall into different sets of L1 */
     SMALL_WORK = 1 << 17,  /* multiply-adds below which a thread is not worth its start */
     ROWS_UNIT = 4,         /* rows are dealt out to threads by so many */
+    FEW = 4,               /* rows at most for which a B stored transposed is read in place, so many columns at once: */
+    FEW_COLUMNS = W < 16 ? NR : W, /* with more than 16, columns a power of two apart would push others out of L1 */
+    LINE = 64 / sizeof(T),
     ALIASING = 4096,       /* bytes: lines that far apart fall into one set of L1 */
 };
 
@@ -34,6 +37,7 @@ typedef struct {
     T *c;
     int64_t am, ak, bk, bn, cm;
     int kmajor; /* A is read with its rows side by side: it is stored transposed */
+    int across; /* B is read with its columns along k: it is stored transposed, and rows are few */
     T alpha, beta;
     const T *add; /* NULL where beta is 0 */
     int64_t add_step;

@@ -4,9 +4,12 @@
  * B is copied into panels of NR columns, A into strips of MR rows; a tile of MR x NR sums lives in registers over one
  * block of K. Element (i, j) is always the same chain: fma over k in order within a block of K, blocks added in order.
  * Blocks depend on K alone, so results have the same bits for any number of threads, any row of a batch and any M.
+ * That costs one row times a B stored transposed (the forward of a layer) its dot products along the rows of B, which
+ * are other sums: columns of B are made in registers instead, at up to 60 GB/s a core where dot products reach 85.
  */
 
 #include "job.h"
+#include "columns.h"
 #include "tile.h"
 #include "pack.h"
 #include "epilogue.h"
@@ -29,6 +32,10 @@ static int gemm(gemm_job g) {
     int64_t blocks = (g.K + KC - 1) / KC;
     g.k_step = (g.K + blocks - 1) / blocks;
     g.kmajor = g.am == 1 && g.ak != 1;
+    if (g.M <= FEW && g.bk == 1 && g.bn != 1) {
+        gemm_few(g);
+        return 0;
+    }
     return suits_columns(&g) ? gemm_by_columns(&g) : gemm_by_rows(&g);
 }
 

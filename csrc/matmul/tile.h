@@ -3,7 +3,8 @@
  * Nothing is assumed of where A and B lie: a packed strip or panel and the matrix itself differ in the steps alone.
  */
 
-#define TL_ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
+#define TL_FEW_ROWS(X) X(0) X(1) X(2) X(3)
+#define TL_ROWS(X) TL_FEW_ROWS(X) X(4) X(5)
 #if TL_MR == 12
 #define TL_MORE_ROWS(X) X(6) X(7) X(8) X(9) X(10) X(11)
 #else
@@ -16,18 +17,17 @@
 typedef void (*gemm_tile)(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step, const T *from,
                           int64_t from_step, T *c, int64_t cm, int64_t cols, const T *bias);
 
-/* Inlined with the first three known, so every sum is a register. */
-INLINE void tile_body(const int h, const int vectors, const int kmajor, int64_t k, const T *a, int64_t a_step,
-                      const T *b, int64_t b_step, const T *from, int64_t from_step, T *c, int64_t cm, int64_t cols,
-                      const T *bias) {
+/* Inlined with the first four known, so every sum is a register. across: B is stored transposed, b_step is between its
+ * columns, and the columns are made on the way. */
+INLINE void tile_body(const int h, const int vectors, const int kmajor, const int across, int64_t k, const T *a,
+                      int64_t a_step, const T *b, int64_t b_step, const T *from, int64_t from_step, T *c, int64_t cm,
+                      int64_t cols, const T *bias) {
 #define TL_ZERO(i) V s##i = v_zero(), t##i = v_zero();
     TL_ALL_ROWS(TL_ZERO)
 #undef TL_ZERO
     /* Rows are addressed from every third one: more pointers than that would not fit the registers. */
     const T *a0 = a, *a3 = a + 3 * a_step, *a6 = a + 6 * a_step, *a9 = a + 9 * a_step;
-#pragma GCC unroll 4
-    for (int64_t p = 0; p < k; p++) {
-        V b0 = v_load(b), b1 = vectors == 2 ? v_load(b + W) : v_zero();
+    int64_t p = 0;
 #define TL_MULTIPLY(i)                                                                                 \
     if (i < h) {                                                                                       \
         const T *at = i < 3 ? a0 : i < 6 ? a3 : i < 9 ? a6 : a9;                                       \
@@ -35,11 +35,35 @@ INLINE void tile_body(const int h, const int vectors, const int kmajor, int64_t 
         s##i = v_fma(x, b0, s##i);                                                                     \
         if (vectors == 2) t##i = v_fma(x, b1, t##i);                                                   \
     }
-        TL_ALL_ROWS(TL_MULTIPLY)
-#undef TL_MULTIPLY
-        a0 += kmajor ? a_step : 1, a3++, a6++, a9++;
-        b += b_step;
+#define TL_MULTIPLY_ALL                                                                                \
+    TL_ALL_ROWS(TL_MULTIPLY)                                                                           \
+    a0 += kmajor ? a_step : 1, a3++, a6++, a9++;
+    for (; across && p + SHORT <= k; p += SHORT, b += SHORT) {
+        V x[SHORT], y[SHORT];
+        load_columns(b, b_step, x);
+        if (vectors == 2) load_columns(b + W * b_step, b_step, y);
+        if (p % LINE == 0)
+            for (int i = 0; i < vectors * (int)W; i++) __builtin_prefetch(b + (vectors * (int)W + i) * b_step, 0, 2);
+#pragma GCC unroll 4
+        for (int j = 0; j < (int)SHORT; j++) {
+            V b0 = x[j], b1 = vectors == 2 ? y[j] : v_zero();
+            TL_MULTIPLY_ALL
+        }
     }
+#pragma GCC unroll 4
+    for (; p < k; p++) {
+        V b0, b1 = v_zero();
+        if (across) {
+            for (int i = 0; i < (int)W; i++) b0[i] = b[i * b_step], b1[i] = vectors == 2 ? b[(W + i) * b_step] : 0;
+        } else {
+            b0 = v_load(b);
+            if (vectors == 2) b1 = v_load(b + W);
+        }
+        TL_MULTIPLY_ALL
+        b += across ? 1 : b_step;
+    }
+#undef TL_MULTIPLY
+#undef TL_MULTIPLY_ALL
 #define TL_WRITE_AS(i, load, store)                                                                    \
     if (i < h) {                                                                                       \
         const T *of = from + i * from_step;                                                            \
@@ -68,18 +92,21 @@ INLINE void tile_body(const int h, const int vectors, const int kmajor, int64_t 
 #undef TL_STORE
 }
 
-#define TL_TILE(name, h, vectors, kmajor)                                                                            \
+#define TL_TILE(name, h, vectors, kmajor, across)                                                                    \
     static __attribute__((noinline)) void name(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step,    \
                                                const T *from, int64_t from_step, T *c, int64_t cm, int64_t cols,     \
                                                const T *bias) {                                                      \
-        tile_body(h, vectors, kmajor, k, a, a_step, b, b_step, from, from_step, c, cm, cols, bias);                  \
+        tile_body(h, vectors, kmajor, across, k, a, a_step, b, b_step, from, from_step, c, cm, cols, bias);          \
     }
-#define TL_TILES(i)                          \
-    TL_TILE(tile_rows_##i, i + 1, 2, 0)      \
-    TL_TILE(tile_kmajor_##i, i + 1, 2, 1)    \
-    TL_TILE(narrow_rows_##i, i + 1, 1, 0)    \
-    TL_TILE(narrow_kmajor_##i, i + 1, 1, 1)
+#define TL_TILES(i)                             \
+    TL_TILE(tile_rows_##i, i + 1, 2, 0, 0)      \
+    TL_TILE(tile_kmajor_##i, i + 1, 2, 1, 0)    \
+    TL_TILE(narrow_rows_##i, i + 1, 1, 0, 0)    \
+    TL_TILE(narrow_kmajor_##i, i + 1, 1, 1, 0)
 TL_ALL_ROWS(TL_TILES)
+#define TL_ACROSS(i) TL_TILE(across_##i, i + 1, FEW_COLUMNS / (int)W, 0, 1)
+TL_FEW_ROWS(TL_ACROSS)
+#undef TL_ACROSS
 #undef TL_TILES
 #undef TL_TILE
 
@@ -89,4 +116,12 @@ static gemm_tile tile_for(int64_t rows, int kmajor, int64_t cols) {
     static const gemm_tile tiles[MR][2][2] = {TL_ALL_ROWS(TL_ENTRY)};
 #undef TL_ENTRY
     return tiles[rows - 1][kmajor][cols > (int)W];
+}
+
+/* Of a number of rows up to FEW, for FEW_COLUMNS columns of a B that is stored transposed. */
+static gemm_tile tile_across(int64_t rows) {
+#define TL_ENTRY(i) across_##i,
+    static const gemm_tile tiles[FEW] = {TL_FEW_ROWS(TL_ENTRY)};
+#undef TL_ENTRY
+    return tiles[rows - 1];
 }
