@@ -17,7 +17,7 @@ enum {
     NC = 4096,             /* columns of B packed at once, */
     PACKED_B = 1 << 21,    /* and elements: 8 MB of L3 */
     SMALL_B = 1 << 16,     /* elements that a thread rather packs alone than waits for another, */
-    SMALL_B_ROWS = 256,    /* if it has so many rows to use them for */
+    SMALL_B_ROWS = 32,     /* if it has so many rows to use them for: what another core wrote is slow to come */
     SMALL_A = 768 * 512,   /* elements of a block of A that are read again for every panel of B: about L2 */
     A_STRIDE = KC + 16,    /* between the rows of a strip: no power of two, they fall into different sets of L1 */
     SMALL_WORK = 1 << 17,  /* multiply-adds below which a thread is not worth its start */
