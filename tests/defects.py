@@ -139,7 +139,7 @@ DEFECTS = [
     Defect(
         "a pass that was broken off leaves half of its keys in the cache",
         "tinyllm/generation/decode.py",
-        "self._cache.truncate(starts)",
+        "group.cache.truncate(starts)",
         "pass",
         "test_generation.py",
     ),
@@ -167,8 +167,8 @@ DEFECTS = [
     Defect(
         "beam search forgets to reorder the cache",
         "tinyllm/generation/decode.py",
-        "            self._cache.select(places)",
-        "            self._cache.select(sorted(places))",
+        "            self.cache.select(places)",
+        "            self.cache.select(sorted(places))",
         "test_generation.py",
     ),
     Defect(

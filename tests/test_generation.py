@@ -29,6 +29,7 @@ from tinyllm.generation import (
     stream_text,
 )
 from tinyllm.generation.chat import converse
+from tinyllm.generation.decode import window_start
 from tinyllm.tokenizers import BPETokenizer, CharTokenizer
 from tinyllm.training.run import build_model
 
@@ -63,6 +64,16 @@ def alone(gpt, ids) -> np.ndarray:
     """Logits (T, V) of one sequence, without a cache."""
     with no_grad():
         return gpt(np.array([ids]))[0].numpy()[0]
+
+
+def seen(ids, n_positions: int = 8) -> list[int]:
+    """What a model sees of a context: all, but for its older half whenever it is full."""
+    window: list[int] = []
+    for token in ids:
+        if len(window) == n_positions:
+            window = window[max(1, n_positions // 2) :]
+        window.append(token)
+    return window
 
 
 def same(got, want) -> None:
@@ -180,12 +191,12 @@ def test_settings_out_of_range_are_refused(bad):
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=12), st.integers(0, 12), samplings)
 @settings(max_examples=25)
 def test_generation_equals_the_uncached_loop(prompt, count, sampling):
-    """Prompt and text may pass the end of the context: the model then sees its last n_positions tokens."""
+    """Prompt and text may pass the end of the context."""
     gpt = model()
     ids = list(prompt)
     for number in range(count):
         with no_grad():
-            logits = gpt(np.array([ids[-8:]]))[0].numpy()[0, -1]
+            logits = gpt(np.array([seen(ids)]))[0].numpy()[0, -1]
         ids.append(int(next_token(logits, sampling, number, context=ids)))
     assert list(generate(gpt, prompt, count, sampling)) == ids[len(prompt) :]
 
@@ -283,7 +294,7 @@ class Stop(Exception):
 @settings(max_examples=40)
 def test_a_decoder_says_what_its_contexts_say(prompts, dtype, data):
     """Growing, dropped, repeated and reordered rows, some past the end of the context (8), and passes that break
-    off in any layer: each row's logits are those of its last 8 tokens alone.
+    off in any layer: each row's logits are those of what it sees, alone.
     """
     gpt = model(dtype=dtype)
     decoder, contexts = Decoder(gpt, prompts), [list(prompt) for prompt in prompts]
@@ -292,7 +303,7 @@ def test_a_decoder_says_what_its_contexts_say(prompts, dtype, data):
             logits = decoder.logits()
             assert decoder.contexts == contexts and logits.shape == (len(contexts), V) and logits.dtype == dtype
             for row, context in zip(logits, contexts, strict=True):
-                same(row, alone(gpt, context[-8:])[-1])
+                same(row, alone(gpt, seen(context))[-1])
         elif what == "extend":
             size = data.draw(st.integers(1, 3))
             new = data.draw(
@@ -319,15 +330,29 @@ def test_a_decoder_says_what_its_contexts_say(prompts, dtype, data):
             hook.remove()
 
 
+def test_the_window_follows_from_the_length():
+    for n_positions, length in itertools.product(range(1, 10), range(1, 40)):
+        ids = list(range(length))
+        assert ids[window_start(length, n_positions) :] == seen(ids, n_positions)
+        assert n_positions // 2 < len(seen(ids, n_positions)) or length <= n_positions // 2
+
+
 def test_a_pass_computes_the_new_tokens_only():
-    gpt, seen = model(64), []
-    hook = gpt.transformer.wte.register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape[:2])))
-    list(generate(gpt, [1, 2, 3], 20))
-    assert seen == [(1, 3)] + [(1, 1)] * 19
-    seen.clear()
-    list(generate_batch(gpt, [[1, 2, 3]] * 5 + [[4]], 10))
-    assert seen == [(2, 3)] + [(6, 1)] * 10  # equal prompts are computed once, but for their last token
-    hook.remove()
+    def widths(gpt, start):
+        hook = gpt.transformer.wte.register_forward_hook(lambda module, args, out: shapes.append(tuple(out.shape[:2])))
+        shapes.clear()
+        list(start())
+        hook.remove()
+        return shapes
+
+    gpt, shapes = model(64), []
+    assert widths(gpt, lambda: generate(gpt, [1, 2, 3], 20)) == [(1, 3)] + [(1, 1)] * 19
+    # Equal prompts are computed once, but for their last token.
+    assert widths(gpt, lambda: generate_batch(gpt, [[1, 2, 3]] * 5 + [[4]], 10)) == [(2, 3)] + [(6, 1)] * 10
+    gpt = model(8)
+    assert widths(gpt, lambda: generate(gpt, [1, 2, 3], 14)) == (
+        [(1, 3)] + [(1, 1)] * 5 + ([(1, 5)] + [(1, 1)] * 3) * 2
+    )
 
 
 @given(
@@ -378,7 +403,7 @@ def every_hypothesis(gpt, ids, count, end, length_penalty):
         if new and (len(new) == count or new[-1] == end):
             found[tuple(new)] = total, total / len(new) ** length_penalty
             return
-        step = np.log(softmax(alone(gpt, [*ids, *new][-8:])[-1]))
+        step = np.log(softmax(alone(gpt, seen([*ids, *new]))[-1]))
         for token in range(gpt.config.vocab_size):
             grow([*new, token], total + step[token])
 
@@ -392,7 +417,7 @@ def plain_beam_search(gpt, ids, count, n_beam, end, length_penalty):
     for _ in range(count):
         longer = []
         for new, total in going:
-            step = np.log(softmax(alone(gpt, [*ids, *new][-8:])[-1]))
+            step = np.log(softmax(alone(gpt, seen([*ids, *new]))[-1]))
             longer += [((*new, token), total + step[token]) for token in range(gpt.config.vocab_size)]
         longer = sorted(longer, key=lambda hypothesis: -hypothesis[1])[: 2 * n_beam]
         done += [hypothesis for hypothesis in longer[:n_beam] if hypothesis[0][-1] == end]
@@ -524,7 +549,7 @@ def test_a_conversation_is_one_growing_text():
             said += "\n" * bool(said and not said.endswith("\n")) + line + "\n"
         ids = tokenizer.encode(said)
         for _ in range(5):
-            ids.append(next_token(alone(gpt, ids[-8:])[-1], Sampling(seed=3), len(ids)))
+            ids.append(next_token(alone(gpt, seen(ids))[-1], Sampling(seed=3), len(ids)))
             want.append(tokenizer.decode(ids[-1:]))
         said = tokenizer.decode(ids)
         want += [] if said.endswith("\n") else ["\n"]

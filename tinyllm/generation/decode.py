@@ -1,8 +1,10 @@
 """Contexts that grow token by token, many at a time, and the logits of what comes next in each.
 
-A `Decoder` computes what is new and caches keys and values. A context longer than the model's n_positions
-leaves the cache: it then sees its last n_positions tokens, which move, so that the window is computed anew for
-each token (nanoGPT's rule).
+A `Decoder` computes what is new and caches keys and values, so that a token costs the same however many came
+before, attention aside. A model sees n_positions tokens at most: whenever a context has filled them, its older
+half is forgotten and the rest computed again at its new positions (llama.cpp's "context shift"). Each token
+thus sees more than n_positions / 2 tokens before it. Sliding by one token instead, as nanoGPT's sample does,
+would change every position and so compute the whole window for each token.
 
 Every row gets the numbers that it would get alone, whatever stands beside it, to the last bit on the C
 kernels: prompts of different lengths are padded on the right, where no token of the prompt looks, and the
@@ -14,6 +16,7 @@ Shapes: B rows, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from .._tensor import Tensor
 from ..autograd import no_grad
 from ..errors import ConfigError
 from ..models.gpt import GPT
+from ..nn import KVCache
 
 
 class Decoder:
@@ -37,25 +41,27 @@ class Decoder:
         self.model, self.contexts = model, [self._checked(ids, model) for ids in prompts]
         if not all(self.contexts):
             raise ConfigError("generation continues a prompt: give at least one token")
-        self._limit = model.config.n_positions
-        self._cached = [row for row, context in enumerate(self.contexts) if len(context) <= self._limit]
-        self._done = [0] * len(self._cached)  # how many tokens of each of those rows are cached
-        longest = max((len(self.contexts[row]) for row in self._cached), default=0)
-        max_len = self._limit if room is None else min(self._limit, longest + room)
-        self._cache = model.make_cache(len(self._cached), max_len) if self._cached else None
+        self._room = model.config.n_positions if room is None else room
+        self._groups: list[_Group] = []
 
     def logits(self) -> np.ndarray:
         """(B, V), what may follow each context."""
-        lengths = [len(context) for context in self.contexts]
-        if any(lengths[row] > self._limit for row in self._cached):
-            self._keep([i for i, row in enumerate(self._cached) if lengths[row] <= self._limit])
-        long = [row for row, length in enumerate(lengths) if length > self._limit]
-        parts = [self._cached_logits()] if self._cached else []
-        if long:
-            parts.append(self._last(np.array([self.contexts[row][-self._limit :] for row in long])))
+        limit = self.model.config.n_positions
+        begins = [window_start(len(context), limit) for context in self.contexts]
+        moved = set(range(len(begins)))
+        for group in self._groups:
+            group.keep([i for i, row in enumerate(group.rows) if group.begins[i] == begins[row]])
+            moved -= set(group.rows)
+        self._groups = [group for group in self._groups if group.rows]
+        if moved:
+            rows = sorted(moved)
+            longest = max(len(self.contexts[row]) - begins[row] for row in rows)
+            cache = self.model.make_cache(len(rows), min(limit, longest + self._room))
+            self._groups.append(_Group(rows, [begins[row] for row in rows], [0] * len(rows), cache))
+        parts = [self._advance(group) for group in self._groups]
         if len(parts) == 1:
             return parts[0]
-        return np.concatenate(parts)[np.argsort(self._cached + long)]
+        return np.concatenate(parts)[np.argsort([row for group in self._groups for row in group.rows])]
 
     def extend(self, ids: Sequence[Sequence[int]]) -> None:
         """Append ids[b] to context b: to each the same number of tokens."""
@@ -72,45 +78,36 @@ class Decoder:
         """Row i becomes what row rows[i] was: drops, reorders and repeats."""
         if not all(0 <= row < len(self.contexts) for row in rows):
             raise ValueError(f"the decoder has the rows 0 to {len(self.contexts) - 1}, got {list(rows)}")
-        place = {row: i for i, row in enumerate(self._cached)}
-        cached = [i for i, row in enumerate(rows) if row in place]
-        self._keep([place[rows[i]] for i in cached])
-        self._cached = cached
+        for group in self._groups:
+            place = {row: i for i, row in enumerate(group.rows)}
+            new = [i for i, row in enumerate(rows) if row in place]
+            group.keep([place[rows[i]] for i in new])
+            group.rows = new
         self.contexts = [list(self.contexts[row]) for row in rows]
 
-    def _keep(self, places: list[int]) -> None:
-        """Rows of the cache, by their place in it."""
-        if places == list(range(len(self._cached))):
-            return
-        if self._cache is not None:
-            self._cache.select(places)
-        self._cached = [self._cached[i] for i in places]
-        self._done = [self._done[i] for i in places]
-
-    def _cached_logits(self) -> np.ndarray:
-        assert self._cache is not None
+    def _advance(self, group: _Group) -> np.ndarray:
+        """Logits after the contexts of a group."""
+        windows = [self.contexts[row][begin:] for row, begin in zip(group.rows, group.begins, strict=True)]
         # The last token is computed always: whoever asks twice gets the same answer twice.
-        contexts = [self.contexts[row] for row in self._cached]
-        starts = [min(done, len(context) - 1) for done, context in zip(self._done, contexts, strict=True)]
-        new = [context[start:] for start, context in zip(starts, contexts, strict=True)]
+        starts = [min(done, len(window) - 1) for done, window in zip(group.done, windows, strict=True)]
+        new = [window[start:] for start, window in zip(starts, windows, strict=True)]
         ids = np.zeros((len(new), max(map(len, new))), np.int64)
         for row, tokens in zip(ids, new, strict=True):
             row[: len(tokens)] = tokens
-        self._cache.truncate(starts)
-        out = self._last(ids, [len(tokens) - 1 for tokens in new], cached=True)
-        self._done = [len(context) for context in contexts]
+        group.cache.truncate(starts)  # forgets padding, and what a pass that broke off left
+        out = self._forward(ids, group.cache, [len(tokens) - 1 for tokens in new])
+        group.done = [len(window) for window in windows]
         return out
 
-    def _last(self, ids: np.ndarray, last: Sequence[int] = (), cached: bool = False) -> np.ndarray:
-        """Logits (B, V) after token last[b] of each row of ids (the last one without)."""
+    def _forward(self, ids: np.ndarray, cache: KVCache, last: list[int]) -> np.ndarray:
+        """Logits (B, V) after token last[b] of each row of ids."""
         was_training = self.model.training
         if was_training:
             self.model.eval()
         try:
             with no_grad():
-                x = self.model.features(ids, cache=self._cache if cached else None)
-                ends = [ids.shape[1] - 1] * len(ids) if not last else last
-                return self.model.lm_head(x[Tensor(np.arange(len(ids))), Tensor(np.array(ends))]).numpy()
+                x = self.model.features(ids, cache=cache)
+                return self.model.lm_head(x[Tensor(np.arange(len(last))), Tensor(np.array(last))]).numpy()
         finally:
             if was_training:
                 self.model.train()
@@ -121,3 +118,29 @@ class Decoder:
         if tokens and not (0 <= min(tokens) and max(tokens) < size):
             raise ConfigError(f"token ids are from 0 to {size - 1}, got {min(tokens)} to {max(tokens)}")
         return tokens
+
+
+@dataclass
+class _Group:
+    """Rows whose windows share a cache: `done[i]` tokens of row rows[i], from its token begins[i] on, are in it."""
+
+    rows: list[int]
+    begins: list[int]
+    done: list[int]
+    cache: KVCache
+
+    def keep(self, places: list[int]) -> None:
+        """Drop, reorder and repeat rows, by their place in the cache."""
+        if places != list(range(len(self.rows))):
+            self.cache.select(places)
+            self.rows = [self.rows[i] for i in places]
+            self.begins = [self.begins[i] for i in places]
+            self.done = [self.done[i] for i in places]
+
+
+def window_start(length: int, n_positions: int) -> int:
+    """The first token of a context of `length` that the model sees: it follows from the length alone, so that a
+    text is the same whether it came token by token or at once.
+    """
+    step = max(1, n_positions // 2)
+    return max(0, -(-(length - n_positions) // step) * step)

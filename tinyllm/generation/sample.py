@@ -134,9 +134,8 @@ def generate(
 ) -> Iterator[int]:
     """Yield `count` tokens that continue `ids` (at least one id), as in evaluation mode whatever the model's is.
 
-    Keys and values are cached until the context of the model (n_positions) is full; from then on each token
-    sees the last n_positions tokens, which move, so that the window is computed anew. `row` r gives what
-    `generate_batch` gives in row r, without the others.
+    Keys and values are cached; when the model's n_positions are full, the older half of them is forgotten.
+    `row` r gives what `generate_batch` gives in row r, without the others.
     """
     decoder = Decoder(model, [ids], _counted(count))
     return (draw(decoder, sampling or Sampling(), number, [row])[0] for number in range(count))
