@@ -9,7 +9,7 @@
 #include "keep.h"
 #include "score.h"
 
-enum { IN_PLACE_QUERIES = 128 }; /* so few that each key is met a few times only, as in decoding */
+enum { PAGE = 4096, IN_PLACE_QUERIES = 128 }; /* so few that each key is met a few times only, as in decoding */
 
 typedef struct {
     const tl_attention *call;
@@ -166,16 +166,22 @@ static void forward_keys(const forward_job *job, forward_scratch *s, int64_t bat
     s->k_row = round_up(call->d, TILE_WIDTH), s->v_row = round_up(call->dv, TILE_WIDTH);
 }
 
-/* Fetch the queries of the head `pair`, and its keys and values if they are others. */
-static void forward_next(const forward_job *job, forward_scratch *s, int64_t pair, int same_keys) {
+/* Fetch where the outputs of the head `pair` go, then the queries of the next one, and its keys and values if they are
+ * others, if there is a next one. */
+static void forward_next(const forward_job *job, forward_scratch *s, int64_t pair, int last) {
     const tl_attention *call = job->call;
     const int64_t *qs = call->q_strides, *ks = call->k_strides, *vs = call->v_strides;
-    int64_t batch = pair / call->heads, head = pair % call->heads, kv_head = head / (call->heads / call->kv_heads);
+    int64_t group = call->heads / call->kv_heads, kv = pair / group, row = call->heads * call->dv;
+    int64_t batch = pair / call->heads, head = pair % call->heads;
     s->next = (fetch_list){.left = 0};
-    fetch_add(&s->next, job->q + batch * qs[0] + head * qs[1], qs[2], call->tq, call->d);
-    if (!same_keys) {
-        fetch_add(&s->next, job->k + batch * ks[0] + kv_head * ks[1], ks[2], call->tk, call->d);
-        fetch_add(&s->next, job->v + batch * vs[0] + kv_head * vs[1], vs[2], call->tk, call->dv);
+    fetch_add(&s->next, job->o + (batch * call->tq * call->heads + head) * call->dv, row, call->tq, call->dv);
+    if (!last) {
+        pair++, batch = pair / call->heads, head = pair % call->heads;
+        fetch_add(&s->next, job->q + batch * qs[0] + head * qs[1], qs[2], call->tq, call->d);
+    }
+    if (!last && pair / group != kv) {
+        fetch_add(&s->next, job->k + batch * ks[0] + head / group * ks[1], ks[2], call->tk, call->d);
+        fetch_add(&s->next, job->v + batch * vs[0] + head / group * vs[1], vs[2], call->tk, call->dv);
     }
     /* half of the tiles of a head where all is seen: some see less */
     fetch_begin(&s->next, call, job->panels * (s->tk + s->tk / TILE_BLOCK * s->dv) / TILE_STRIP / 2);
@@ -191,22 +197,21 @@ static void forward_range(void *context, int64_t unit, int64_t end) {
     int64_t total = 0;
     T **parts[] = {&s.k_copy, &s.v_copy, &s.q, &s.p, &s.o};
     for (int part = 0; part < 5; part++) total += round_up(sizes[part], 64);
-    T *memory = tl_malloc((size_t)total * sizeof(T));
+    /* From a page on: where the parts begin within one decides which of them meet in L1, and a thread whose workspace
+     * happened to lie badly took 1.4 times as long. */
+    char *memory = tl_malloc((size_t)total * sizeof(T) + PAGE);
     if (!memory) {
         __atomic_store_n(&job->failed, 1, __ATOMIC_RELAXED);
         return;
     }
-    T *next = memory;
+    T *next = (T *)(memory + (PAGE - (uintptr_t)memory % PAGE) % PAGE);
     for (int part = 0; part < 5; part++) *parts[part] = next, next += round_up(sizes[part], 64);
 
     int64_t group = call->heads / call->kv_heads;
     for (int64_t packed = -1, started = -1; unit < end; unit++) {
         int64_t pair = unit / job->panels, batch = pair / call->heads, head = pair % call->heads, kv = pair / group;
         if (kv != packed) forward_keys(job, &s, batch, kv % call->kv_heads);
-        if (pair != started) {
-            s.next.left = 0;
-            if ((pair + 1) * job->panels < end) forward_next(job, &s, pair + 1, (pair + 1) / group == kv);
-        }
+        if (pair != started) forward_next(job, &s, pair, (pair + 1) * job->panels >= end);
         packed = kv, started = pair;
         forward_panel(job, &s, batch, head, balanced(unit % job->panels, job->panels) * TILE_PANEL);
     }
