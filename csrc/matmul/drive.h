@@ -27,8 +27,12 @@ static void column_of_tiles(const gemm_job *g, gemm_strips a, int64_t m, int64_t
         tile_and_epilogue(g, k, depth, a.at, a.step, b, b_step, m + i, rows - i < MR ? rows - i : MR, n, cols);
 }
 
-/* A is read in place, but where its steps along k are long or its rows fall into the same few sets of L1. */
-static int a_in_place(const gemm_job *g) { return g->kmajor || (g->ak == 1 && g->am * sizeof(T) % ALIASING != 0); }
+/* A is read in place, but where its steps along k are long or its rows fall into the same few sets of L1; and, stored
+ * transposed, where a tile of 6 rows comes back to a line too late to find it in L1. */
+static int a_in_place(const gemm_job *g) {
+    if (g->kmajor) return MR > 6 || g->ak <= 128;
+    return g->ak == 1 && g->am * sizeof(T) % ALIASING != 0;
+}
 
 /* ---- many rows: B is packed, then every thread takes rows ---- */
 
@@ -128,7 +132,8 @@ typedef struct {
 static void columns_range(void *context, int64_t begin, int64_t end) {
     gemm_columns *job = context;
     const gemm_job *g = job->g;
-    int in_place = a_in_place(g), b_in_place = g->bn == 1 && (g->M <= MC || g->bk * sizeof(T) % ALIASING != 0);
+    int b_in_place = g->bn == 1 && (g->M <= MC || (MR > 6 && g->bk * sizeof(T) % ALIASING != 0));
+    int in_place = a_in_place(g);
     T few[NR * KC], *copy = NULL;
     if (!in_place) {
         copy = tl_malloc((size_t)strips_size(g->M) * sizeof(T));
