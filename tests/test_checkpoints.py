@@ -432,7 +432,9 @@ def test_what_a_kill_kept_from_being_removed_is_removed_when_the_run_goes_on(tmp
         shutil.copytree(store.path(25), store.path(step))
     (tmp_path / "run" / "checkpoints" / "step-00000015" / "manifest.json").unlink()
     edit(tmp_path / "run" / "checkpoints" / "step-00000020" / "manifest.json", lambda m: m.update(metrics={}))
+    (tmp_path / "run" / ".train.tokens.12-0123abcd.tmp").write_text("cut off")
     resume(settings)
+    assert not (tmp_path / "run" / ".train.tokens.12-0123abcd.tmp").exists()
     assert os.listdir(store.directory) == ["step-00000025"]
 
 

@@ -145,6 +145,11 @@ class Disk:
         if inode is None:
             del self.paths[path]
 
+    def folders_made(self) -> list[int]:
+        """The places of the log behind each new directory."""
+        names = [(n, x.names) for n, x in enumerate(self.log, 1) if isinstance(x, Change)]
+        return [n for n, changes in names if any(inode in self.folders for _, inode in changes)]
+
     # --- what may be found ---
 
     def crashes(self, end: int, limit: int, draw: random.Random) -> Iterator[Tree]:

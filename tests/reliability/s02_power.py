@@ -21,7 +21,7 @@ from micro import Small, fast_folder, prepare
 
 from tinyllm import _io
 from tinyllm.errors import CheckpointError
-from tinyllm.training import Store, manifest
+from tinyllm.training import Store, checkpoint, manifest
 from tinyllm.training.log import RunLog
 
 States = Iterator[tuple[set[int], Tree]]
@@ -63,12 +63,15 @@ class Power:
     def problem(self, tree: Tree, allowed: set[int], damaged: bool) -> str | None:
         """What is wrong with a state, if anything is. `damaged`: a checkpoint was, before the save."""
         self.mirror.show(tree)
+        store = Store(self.found)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore" if damaged else "error")
             try:
-                found = Store(self.found).newest()
+                found = store.newest()
+                for step in set(store.steps()) - {found.step} if not damaged else ():
+                    checkpoint.load(store.path(step))  # where a manifest is, everything is
             except CheckpointError as error:
-                return None if 0 in allowed else str(error)
+                return None if 0 in allowed and not store.steps() else str(error)
             except UserWarning as warning:
                 return f"a damaged checkpoint counts as one: {warning}"
         if found.step not in allowed:
@@ -144,8 +147,9 @@ def killed_before(power: Power, *before: int) -> None:
         return disk
 
     def states() -> States:
-        calls = len(killed(None).log)
-        for stop in range(0, calls, 1 if power.bar.share == 1 else 4):
+        disk = killed(None)
+        stops = [*range(0, len(disk.log), 1 if power.bar.share == 1 else 6), *disk.folders_made()]
+        for stop in sorted(set(stops)):
             disk = killed(stop)
             done = max(Store(power.run).steps(), default=0)
             with disk.record():
