@@ -188,7 +188,7 @@ DEFECTS = [
     Defect(
         "embedding's gradient keeps one of several equal ids",
         "tinyllm/backend/reference/reduce.py",
-        "np.add.at(dx, ids.reshape(-1), dy.reshape(ids.size, *tail))",
+        "np.add.at(dx.reshape(n, width), ids.reshape(-1), dy.reshape(ids.size, width))",
         "dx[ids.reshape(-1)] += dy.reshape(ids.size, *tail)",
         "test_reference.py test_ops.py",
     ),

@@ -34,11 +34,13 @@ class Tensor(Variable):
     """
 
     def __init__(self, array: np.ndarray, requires_grad: _bool = False):
-        if isinstance(array, np.generic):  # what NumPy makes of an array without axes
-            array = np.asarray(array)
+        if type(array) is not np.ndarray and isinstance(array, (np.generic, np.ndarray)):
+            array = np.asarray(array)  # no scalar, and no matrix or other subclass with operators of its own
         if not isinstance(array, np.ndarray) or not is_known(array.dtype):
             came = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"Tensor wraps a NumPy array of a known dtype, got {came}; use tinyllm.tensor(data)")
+        if not array.flags.aligned:
+            raise ValueError(f"elements at odd addresses or strides {array.strides}; copy the array first")
         super().__init__(array, requires_grad)
 
     __array_priority__ = 1000

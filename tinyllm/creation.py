@@ -139,5 +139,5 @@ def randint(low: int, high: int, size: Sequence[int], generator: random.Generato
     if not 0 < high - low <= 1 << 24:
         raise ValueError(f"randint: expected low < high and at most 2**24 numbers between them, got {low} and {high}")
     key, stream = (generator or random.default_generator).next("randint")
-    u = backend.uniform(tuple(size), float64, key, stream)
+    u = backend.uniform(sizes_of((tuple(size),)), float64, key, stream)
     return Tensor(low + (u * (high - low)).astype(np.int64))

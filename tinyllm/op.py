@@ -174,10 +174,10 @@ def axis_index(op: str, dim: int, ndim: int) -> int:
 
 
 def axis_tuple(op: str, dim: int | Sequence[int] | None, ndim: int) -> Shape:
-    """`dim` (an int, several, or None for all) as sorted non-negative axes; RuntimeError if one is named twice."""
+    """`dim` (an int, several, or None for all) as sorted non-negative axes; ShapeError if one is named twice."""
     if dim is None:
         return tuple(range(ndim))
     axes = tuple(axis_index(op, d, ndim) for d in (dim if isinstance(dim, (tuple, list)) else (dim,)))
     if len(set(axes)) != len(axes):
-        raise RuntimeError(f"{op}: dim {dim} names an axis twice")
+        raise ShapeError(f"{op}: dim {dim} names an axis twice")
     return tuple(sorted(a for a in axes if ndim))

@@ -58,7 +58,9 @@ def ptr(x: Array | None) -> Any:
     """
     if x is None:
         return NULL
-    if not x.flags.c_contiguous:  # it has elements then: an array of none is contiguous
+    if not (flags := x.flags).c_contiguous:  # it has elements then: an array of none is contiguous
+        if not flags.aligned:
+            raise ValueError(f"strides {x.strides} are no multiples of {x.itemsize} bytes; copy the array first")
         x = x[_FIRST[x.ndim]]
     return _from_buffer(_ARRAY[x.dtype], x)
 
@@ -85,6 +87,25 @@ def writable(x: Array) -> Array:
     if not x.flags.writeable:
         raise ValueError(f"the array of shape {x.shape} to write to is read-only; clone it first")
     return x
+
+
+def destination(out: Array, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+    """`out`, which a result of that shape and dtype is to be written to. Raises ValueError unless it can be: C writes
+    what it is told to.
+    """
+    if out.shape != shape or out.dtype != dtype or not out.flags.aligned:
+        raise ValueError(f"expected an aligned {dtype} array of shape {shape} to write to, got {out.dtype} {out.shape}")
+    return writable(out)
+
+
+def overlaps(out: Array, *inputs: Array) -> bool:
+    """Whether `out` shares memory with an input that is not the very same array: written elements would be read."""
+    for x in inputs:
+        if np.may_share_memory(out, x) and (
+            out.shape != x.shape or out.strides != x.strides or out.ctypes.data != x.ctypes.data
+        ):
+            return True
+    return False
 
 
 def strides(x: Array) -> tuple[int, ...]:

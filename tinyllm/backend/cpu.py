@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyllm.backend import cpu_arrays, cpu_attention, cpu_fused, cpu_matmul, reference
-from tinyllm.backend._call import ACT, Array, check, int64s, kernels, numbers, ptr, strides, writable
+from tinyllm.backend._call import ACT, Array, check, destination, int64s, kernels, numbers, overlaps, ptr, strides
 from tinyllm.backend.cpu_arrays import *  # noqa: F403
 from tinyllm.backend.cpu_arrays import broadcast, copy, dense_copy, empty, spread
 from tinyllm.backend.cpu_attention import *  # noqa: F403
@@ -63,10 +63,10 @@ def unary(name: str, x: Array, out: Array | None = None) -> Array:
     """y = f(x) elementwise."""
     if x.dtype not in _unary or name not in _UNARY:
         return reference.unary(name, x, out)
-    if out is not None and not out.flags.c_contiguous:
+    y = empty(x.shape, x.dtype) if out is None else destination(out, x.shape, x.dtype)
+    if out is not None and (not out.flags.c_contiguous or overlaps(out, x)):
         out[...] = unary(name, x)
         return out
-    y = empty(x.shape, x.dtype) if out is None else writable(out)
     _unary[x.dtype](_UNARY[name], ptr(dense_copy(x)), ptr(y), x.size)
     return y
 
@@ -85,23 +85,22 @@ def binary(name: str, a: Array, b: Array, out: Array | None = None) -> Array:
     """f(a, b) with broadcasting; comparisons and logical functions give bool."""
     if a.dtype not in _binary:
         return reference.binary(name, a, b, out)
-    if out is not None and not out.flags.c_contiguous:
-        out[...] = binary(name, a, b)
-        return out
     op = _BINARY.get(name)
     same = a.shape == b.shape
     shape = a.shape if same else broadcast(a.shape, b.shape)
+    dtype = BOOL if op is None else a.dtype
+    y = empty(shape, dtype) if out is None else destination(out, shape, dtype)
+    if out is not None and (not out.flags.c_contiguous or overlaps(out, a, b)):
+        out[...] = binary(name, a, b)
+        return out
     if op is not None and (same or not a.ndim or not b.ndim) and a.flags.c_contiguous and b.flags.c_contiguous:
-        y = empty(shape, a.dtype) if out is None else writable(out)
         _binary_flat[a.dtype](op, y.size, ptr(a), same or a.ndim > 0, ptr(b), same or b.ndim > 0, ptr(y))
         return y
     ndim = len(shape)
     dims = int64s([*shape, *spread(a, ndim), *spread(b, ndim)])
     if op is None:
-        y = empty(shape, BOOL) if out is None else writable(out)
         _compare[a.dtype](_COMPARE[name], ndim, dims, ptr(a), ptr(b), ptr(y))
     else:
-        y = empty(shape, a.dtype) if out is None else writable(out)
         _binary[a.dtype](op, ndim, dims, ptr(a), ptr(b), ptr(y))
     return y
 
@@ -120,8 +119,10 @@ def where(cond: Array, a: Array, b: Array) -> Array:
 
 def add_(dst: Array, src: Array) -> Array:
     """dst += src in place, same shape and dtype; returns dst."""
+    destination(dst, src.shape, src.dtype)
     if dst.dtype in _add and dst.flags.c_contiguous:
-        _add[dst.dtype](ptr(writable(dst)), ptr(dense_copy(src)), dst.size)
+        src = copy(src) if overlaps(dst, src) else dense_copy(src)
+        _add[dst.dtype](ptr(dst), ptr(src), dst.size)
         return dst
     return reference.add_(dst, src)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyllm.backend._call import Array, int64s, kernels, ptr, strides
+from tinyllm.backend._call import Array, destination, int64s, kernels, ptr, strides
 from tinyllm.backend.memory import empty
 
 __all__ = ["assign", "copy", "empty", "full"]
@@ -32,7 +32,8 @@ def copy(x: Array, dtype: np.dtype | type | None = None) -> Array:
 
 def assign(dst: Array, src: Array) -> Array:
     """Copy src into dst, a view with any strides, same shape and dtype; the two may overlap. Returns dst."""
-    if dst.dtype in _copy and dst.size and dst.flags.writeable:
+    destination(dst, src.shape, src.dtype)
+    if dst.dtype in _copy and dst.size:
         if np.may_share_memory(dst, src):
             src = copy(src)
         _copy[dst.dtype](dst.ndim, int64s([*dst.shape, *strides(src), *strides(dst)]), ptr(src), ptr(dst))

@@ -15,6 +15,7 @@ from tinyllm.backend._call import (
     _from_buffer,
     check,
     dense,
+    destination,
     ffi,
     int64s,
     kernels,
@@ -63,9 +64,9 @@ def matmul(
     if out is None:
         result, row_c = empty(shape, a.dtype), n * size
     else:
-        result = writable(out)
+        result = destination(out, shape, a.dtype)
         row_c, column_c = result.strides[-2:]
-        if column_c != size and n > 1:
+        if (column_c != size and n > 1) or np.may_share_memory(out, a) or np.may_share_memory(out, b):
             result, row_c = copy(result), n * size
     epilogue, held, dims = NULL, None, NULL
     if act is not None or beta != 0.0 or alpha != 1.0:

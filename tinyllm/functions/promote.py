@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,5 +75,6 @@ def floating(x: Tensor) -> Tensor:
 
 
 def sizes_of(shape: tuple) -> tuple[int, ...]:
-    """`f(2, 3)` and `f((2, 3))` alike."""
-    return tuple(shape[0]) if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else tuple(shape)
+    """`f(2, 3)` and `f((2, 3))` alike. Raises TypeError unless all are whole numbers."""
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    return tuple(map(operator.index, sizes))

@@ -59,6 +59,9 @@ class Attention(Op):
             raise shape_error(
                 "Attention", "Hq must be a multiple of Hk", "grouped heads share one key/value head", **axes
             )
+        for a in (lo, hi, slopes):
+            if a is not None and not isinstance(a, np.ndarray):
+                raise TypeError(f"Attention: lo, hi and slopes must be arrays, got {type(a).__name__}")
         scores = (q[0], q[1], q[2], k[2])
         if mask is not None and (
             len(mask) > 4 or any(m not in (1, s) for m, s in zip(mask[::-1], scores[::-1], strict=False))

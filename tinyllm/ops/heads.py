@@ -96,12 +96,12 @@ class MergeHeads(Movement):
 
     @staticmethod
     def forward(ctx, x):
-        ctx.heads = x.shape[1]
+        _, ctx.heads, _, ctx.width = x.shape
         return reshaped(x.transpose(0, 2, 1, 3), MergeHeads.shape(x.shape))
 
     @staticmethod
     def backward(ctx, dy):
-        return reshaped(dy, (*dy.shape[:2], ctx.heads, dy.shape[2] // ctx.heads)).transpose(0, 2, 1, 3)
+        return reshaped(dy, (*dy.shape[:2], ctx.heads, ctx.width)).transpose(0, 2, 1, 3)
 
     @staticmethod
     def samples(draw: Draw) -> Sample:

@@ -15,6 +15,8 @@ from .shape import Movement
 
 def check_bounds(op: str, ids: np.ndarray, size: int, what: str) -> None:
     """IndexError unless every id is at least 0 and below `size`."""
+    if 0 in ids.strides:  # what is repeated need not be read again
+        ids = ids[tuple(slice(1) if step == 0 else slice(None) for step in ids.strides)]
     if ids.size and (ids.min() < 0 or ids.max() >= size):
         bad = ids[(ids < 0) | (ids >= size)].flat[0]
         raise IndexError(f"{op}: index {bad} is out of range for {what} of size {size} (0 to {size - 1})")

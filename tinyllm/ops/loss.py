@@ -44,6 +44,8 @@ class CrossEntropy(Op):
         if len(logits) != 2 or targets != logits[:1]:
             rule = "logits must have two axes, and targets one element per row"
             raise shape_error("CrossEntropy", rule, logits=(logits, "N C"), targets=(targets, "N"))
+        if weight is not None and not isinstance(weight, np.ndarray):
+            raise TypeError(f"CrossEntropy: weight must be an array, got {type(weight).__name__}")
         if weight is not None and weight.shape != logits[1:]:
             raise shape_error(
                 "CrossEntropy", "weight needs one element per class", logits=(logits, "N C"), weight=(weight.shape, "C")

@@ -13,12 +13,15 @@ from typing import ClassVar
 import numpy as np
 
 from .. import backend
+from ..errors import ShapeError
 from ..op import Draw, Op, Sample, axis_index, axis_tuple
 
 
 def reduced_shape(op, x, dim, keepdim):
     """The shape of `x` after reducing `dim`."""
     axes = axis_tuple(op, dim, len(x))
+    if not isinstance(keepdim, bool):
+        raise TypeError(f"{op}: keepdim must be a bool, got {type(keepdim).__name__}")
     return tuple(1 if i in axes else s for i, s in enumerate(x) if keepdim or i not in axes)
 
 
@@ -275,6 +278,8 @@ class Sort(Op):
     @staticmethod
     def shape(x, *, dim, descending):
         axis_index("Sort", dim, len(x))
+        if len(x) > 32:  # the limit of NumPy's iterators
+            raise ShapeError(f"Sort: at most 32 axes, got {len(x)}")
         return [x, x]
 
     @staticmethod

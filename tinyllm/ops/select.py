@@ -60,6 +60,9 @@ class Clamp(Op):
     def shape(x, *, low, high):
         if low is None and high is None:
             raise ValueError("Clamp: at least one of min and max must be given")
+        for bound in (low, high):
+            if bound is not None and np.ndim(bound):
+                raise TypeError(f"Clamp: min and max must be numbers, got {type(bound).__name__}")
         return x
 
     @staticmethod
@@ -176,6 +179,8 @@ class Dropout(Op):
     def shape(x, *, p, key, stream, base=0):
         if not 0 <= p <= 1:
             raise ValueError(f"Dropout: the probability p must be from 0 to 1, got {p}")
+        if not 0 <= base < 1 << 64:
+            raise ValueError(f"Dropout: base counts elements, in 64 bits, got {base}")
         return x
 
     @staticmethod

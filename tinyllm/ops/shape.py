@@ -6,11 +6,13 @@ Legend: x input; y output; dy its gradient. Sizes are checked with Python intege
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 
 from .. import backend
+from ..errors import ShapeError
 from ..op import Draw, Op, Sample, axis_index, shape_error
 from .binary import unbroadcast
 
@@ -40,6 +42,7 @@ class Reshape(Movement):
 
     @staticmethod
     def shape(x, *, shape):
+        shape = tuple(map(operator.index, shape))
         rest = math.prod(s for s in shape if s != -1)
         total = math.prod(x)
         bad = any(s < -1 for s in shape) or shape.count(-1) > 1
@@ -163,7 +166,7 @@ class Flip(Movement):
     def shape(x, *, dims):
         axes = [axis_index("Flip", d, len(x)) for d in dims]
         if len(set(axes)) != len(axes):
-            raise RuntimeError(f"Flip: dims {tuple(dims)} names an axis twice")
+            raise ShapeError(f"Flip: dims {tuple(dims)} names an axis twice")
         return x
 
     @staticmethod
@@ -356,6 +359,8 @@ class Diagonal(Movement):
         a, b = (axis_index("Diagonal", d, len(x)) for d in (dim1, dim2))
         if a == b:
             raise shape_error("Diagonal", "dim1 and dim2 must differ", x=(x, "..."))
+        if abs(offset) >= 1 << 31:  # what NumPy takes; smaller ones that miss give nothing
+            raise shape_error("Diagonal", f"no diagonal has the offset {offset}", x=(x, "..."))
         return np.diagonal(np.broadcast_to(np.empty(()), x), offset, a, b).shape
 
     @staticmethod

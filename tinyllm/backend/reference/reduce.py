@@ -5,6 +5,8 @@ Legend: axis is a tuple of axes for `reduce`, one axis elsewhere; negative axes 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from tinyllm.backend.reference._exact import exact
@@ -69,7 +71,8 @@ def take_grad(dy: Array, ids: Array, n: int) -> Array:
     """Gradient of `take`: dx (n, D...), dx[r] = sum of dy[i] over all i with ids[i] == r."""
     tail = dy.shape[ids.ndim :]
     dx = np.zeros((n, *tail), dy.dtype)
-    np.add.at(dx, ids.reshape(-1), dy.reshape(ids.size, *tail))
+    width = math.prod(tail)
+    np.add.at(dx.reshape(n, width), ids.reshape(-1), dy.reshape(ids.size, width))
     return dx
 
 
