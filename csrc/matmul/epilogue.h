@@ -17,12 +17,6 @@ INLINE void store_upto(T *p, V x, int64_t n) {
         v_store_n(p, x, n);
 }
 
-/* Also asks for the line that the tile below will write: its stores would wait for many at once. */
-INLINE void store_ahead(T *p, V x, int64_t n, int64_t step) {
-    __builtin_prefetch(p + MR * step, 1);
-    store_upto(p, x, n);
-}
-
 #define TL_DEFINE(name, act, gradient)                                                                             \
     static void finish_##name(int64_t rows, int64_t cols, T *c, int64_t cm, T *pre, const T *h, T *value,          \
                               int64_t step) {                                                                      \
@@ -30,7 +24,7 @@ INLINE void store_ahead(T *p, V x, int64_t n, int64_t step) {
         for (int64_t i = 0; i < rows; i++, c += cm) {                                                              \
             for (int64_t j = 0; j < cols; j += W) {                                                                \
                 V x = load_upto(c + j, cols - j);                                                                  \
-                if (pre) store_ahead(pre + i * step + j, x, cols - j, step);                                       \
+                if (pre) store_upto(pre + i * step + j, x, cols - j);                                              \
                 store_upto(c + j, act, cols - j);                                                                  \
             }                                                                                                      \
         }                                                                                                          \
@@ -42,7 +36,7 @@ INLINE void store_ahead(T *p, V x, int64_t n, int64_t step) {
             for (int64_t j = 0; j < cols; j += W) {                                                                \
                 V dy = load_upto(c + j, cols - j), x = load_upto(h + i * step + j, cols - j), y = act;             \
                 store_upto(c + j, gradient, cols - j);                                                             \
-                if (value) store_ahead(value + i * step + j, y, cols - j, step);                                   \
+                if (value) store_upto(value + i * step + j, y, cols - j);                                          \
             }                                                                                                      \
         }                                                                                                          \
     }
