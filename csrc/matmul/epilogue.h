@@ -74,23 +74,24 @@ static void scale_tile(const gemm_job *g, const T *sums, const T *from, int64_t 
     }
 }
 
-/* Asks for the part of h that the epilogue will read, a line or two of each of many rows, while the sums are made.
- * As if to write: a prefetch to read is dropped where its page is in no TLB, which is the rule here. */
-static void fetch_h(const gemm_job *g, int64_t i, int64_t rows, int64_t n, int64_t cols) {
-    for (; rows > 0; rows--, i++)
-        for (int64_t j = 0; j < cols; j += W) __builtin_prefetch(g->h + i * g->N + n + j, 1);
+/* Asks for what a tile reads or writes, a line or two of each of many rows, while its sums are made. As if to write: a
+ * prefetch to read is dropped where its page is in no TLB, which is the rule here. */
+static void fetch_rows(const T *at, int64_t step, int64_t rows, int64_t cols) {
+    for (; rows > 0; rows--, at += step)
+        for (int64_t j = 0; j < cols; j += W) __builtin_prefetch(at + j, 1);
 }
 
 /* One block of K of the part of c at row i, column n, and what follows the last block. */
 static void tile_and_epilogue(const gemm_job *g, int64_t k, int64_t depth, const T *a, int64_t a_step, const T *b,
                               int64_t b_step, int64_t i, int64_t rows, int64_t n, int64_t cols) {
-    gemm_tile tile = g->across && cols == FEW_COLUMNS ? tile_across(rows) : tile_for(rows, g->kmajor, cols);
+    gemm_tile tile = tile_for(rows, g->kmajor, cols);
     T *c = g->c + i * g->cm + n;
     int last = k + depth == g->K;
     const T *bias = g->bias && last ? g->bias + n : NULL;
     const T *from = k > 0 ? c : g->add ? g->add + i * g->add_step + n : NULL;
     int64_t from_step = k > 0 ? g->cm : g->add_step;
-    if (last && g->h) fetch_h(g, i, rows, n, cols);
+    if (last && g->h) fetch_rows(g->h + i * g->N + n, g->N, rows, cols);
+    if (k == 0 && !g->h) fetch_rows(c, g->cm, rows, cols); /* with h they would be more than the core can wait for */
     if (g->alpha == 1 && (g->beta == 1 || !g->add)) {
         tile(depth, a, a_step, b, b_step, from, from_step, c, g->cm, cols, bias);
     } else {
