@@ -102,6 +102,25 @@ def test_unary_gradients(name: str) -> None:
     np.testing.assert_allclose(dx, slope, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "x", "y", "slope"),
+    [
+        ("gelu", math.inf, math.inf, 1.0),
+        ("gelu", -math.inf, 0.0, 0.0),
+        ("gelu_tanh", 1e308, 1e308, 1.0),
+        ("gelu_tanh", math.inf, math.inf, 1.0),
+        ("gelu_tanh", -1e308, 0.0, 0.0),
+        ("hardswish", 1e308, 1e308, 1.0),
+        ("hardswish", -1e308, 0.0, 0.0),
+    ],
+)
+def test_limits_far_out(name: str, x: float, y: float, slope: float) -> None:
+    far = np.array([x])
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(reference.unary(name, far), [y])
+        np.testing.assert_array_equal(reference.unary_grad(name, np.ones(1), far, None), [slope])
+
+
 def test_every_real_function_has_a_gradient() -> None:
     predicates = {"logical_not", "isnan", "isinf", "isfinite"}
     assert set(elementwise.UNARY) - predicates == set(reference.GRAD_NEEDS)

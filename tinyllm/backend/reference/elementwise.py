@@ -85,11 +85,16 @@ def _normal_pdf(x: Array) -> Array:
     return np.exp(-0.5 * x * x) / np.sqrt(2.0 * np.pi)
 
 
+FAR = 50.0
+"""Where GELU has long come to its limits in float64; beyond it infinity times 0 would stand in their place."""
+
+
 def _gelu_tanh_inner(x: Array) -> Array:
     return np.tanh(SQRT_2_OVER_PI * (x + GELU_CUBIC * x**3))
 
 
 def _gelu_tanh_slope(x: Array) -> Array:
+    x = np.clip(x, -FAR, FAR)
     t = _gelu_tanh_inner(x)
     return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * SQRT_2_OVER_PI * (1.0 + 3.0 * GELU_CUBIC * x * x)
 
@@ -132,7 +137,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "round": np.rint,  # half to even
     "trunc": np.trunc,
     "relu": lambda x: np.maximum(x, x.dtype.type(0)),
-    "gelu": lambda x: x * _normal_cdf(x),
+    "gelu": lambda x: np.maximum(x, -FAR) * _normal_cdf(x),
     "gelu_tanh": lambda x: 0.5 * x * (1.0 + _gelu_tanh_inner(x)),
     "silu": lambda x: x * _sigmoid(x),
     "softplus": _softplus,
@@ -140,7 +145,7 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
     "leaky_relu": lambda x: np.where(x > 0, x, LEAKY_SLOPE * x),
     "relu6": lambda x: np.clip(x, 0, 6),
-    "hardswish": lambda x: x * np.clip(x + 3.0, 0, 6) / 6.0,
+    "hardswish": lambda x: x * (np.clip(x + 3.0, 0, 6) / 6.0),
     "hardsigmoid": lambda x: np.clip(x + 3.0, 0, 6) / 6.0,
     "square": np.square,
     "logical_not": np.logical_not,
@@ -179,7 +184,7 @@ UNARY_GRAD: dict[str, tuple[str, Callable[[Array, Any], Array]]] = {
     "round": ("", lambda dy, _: dy * 0.0),
     "trunc": ("", lambda dy, _: dy * 0.0),
     "relu": ("y", lambda dy, y: np.where(y <= 0, 0.0, dy)),
-    "gelu": ("x", lambda dy, x: dy * (_normal_cdf(x) + x * _normal_pdf(x))),
+    "gelu": ("x", lambda dy, x: dy * (_normal_cdf(x) + np.clip(x, -FAR, FAR) * _normal_pdf(x))),
     "gelu_tanh": ("x", lambda dy, x: dy * _gelu_tanh_slope(x)),
     "silu": ("x", lambda dy, x: dy * _silu_slope(x)),
     "softplus": ("x", lambda dy, x: dy * _sigmoid(x)),
