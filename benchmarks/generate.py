@@ -142,6 +142,15 @@ def curve(model: GPT, peer: gpt_torch.TorchGPT, tokens: int, buckets: int) -> li
     return rows
 
 
+def beyond(model: GPT) -> tuple[float, int]:
+    """The mean ms of a token where the context is full, and over how many: once the older half is forgotten."""
+    n = model.config.n_positions
+    engine = Tinyllm(model, np.ones((1, n), np.int64), n)
+    engine.step()
+    times = seconds(engine.step, n // 2)
+    return 1e3 * statistics.fmean(times), len(times)
+
+
 def batch(model: GPT, peer: gpt_torch.TorchGPT, count: int) -> list[dict[str, Any]]:
     """Tokens a second: of a prompt, and of decoding one row and several, from a context of 128 tokens."""
     length = min(128, model.config.n_positions // 2)
@@ -189,13 +198,14 @@ def main() -> int:
     print(f"{name}: {model.num_parameters():,} parameters, {config.n_positions} positions")
     rows = curve(model, peer, tokens, 3 if given.smoke else 8)
     show([{key: f"{value:.2f}" if isinstance(value, float) else value for key, value in row.items()} for row in rows])
-    print()
+    mean, many = beyond(model)
+    print(f"past {config.n_positions} tokens: {mean:.2f} ms, mean of {many}\n")
     rates = batch(model, peer, 5 if given.smoke else 24)
     show(rates)
     growth = rows[-1]["rest"] / rows[0]["rest"]
     flat = growth < 1.1
     print(f"\nrest of the last tokens over that of the first: {growth:.2f} ({'met' if flat else 'NOT met'}: below 1.1)")
-    write_json(given.json, {"machine": machine(), "model": name, "curve": rows, "rates": rates})
+    write_json(given.json, {"machine": machine(), "model": name, "curve": rows, "beyond ms": mean, "rates": rates})
     return 0 if flat or given.smoke else 1
 
 
