@@ -160,7 +160,7 @@ def remove(directory: str) -> None:
     names = os.listdir(directory)
     if manifest.NAME in names:
         _io.remove(os.path.join(directory, manifest.NAME))
-        _io.sync_directory(directory)
+    _io.sync_directory(directory)  # also where it had gone already: whoever removed it may have been killed before this
     for name in _OURS.intersection(names):
         _io.remove(os.path.join(directory, name))
     _io.remove_leftovers(directory)
