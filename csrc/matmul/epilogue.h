@@ -84,7 +84,7 @@ static void fetch_rows(const T *at, int64_t step, int64_t rows, int64_t cols) {
 /* One block of K of the part of c at row i, column n, and what follows the last block. */
 static void tile_and_epilogue(const gemm_job *g, int64_t k, int64_t depth, const T *a, int64_t a_step, const T *b,
                               int64_t b_step, int64_t i, int64_t rows, int64_t n, int64_t cols) {
-    gemm_tile tile = tile_for(rows, g->kmajor, cols);
+    gemm_tile tile = g->across && cols == FEW_COLUMNS ? tile_across(rows) : tile_for(rows, g->kmajor, cols);
     T *c = g->c + i * g->cm + n;
     int last = k + depth == g->K;
     const T *bias = g->bias && last ? g->bias + n : NULL;
