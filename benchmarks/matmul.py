@@ -9,8 +9,9 @@ turn repeats the call for some milliseconds, a time is the median over turns. A 
 over ours. The groups `avx2` and `generic` run in a process of their own, where both peers are held to AVX2, or where
 the peer is NumPy without BLAS (einsum). What counts as met is in BARS; missing a bar is status 1.
 
-Two bars are missed for known reasons. One row from a cache runs at 0.6 to 0.9 of OpenBLAS (from memory at 1.3 and
-more): its dot products are other sums than a row has in a batch, and here a row has the same bits wherever it stands.
+Some bars are missed for known reasons. A square of 64 takes 5 us and its call from Python 2 more, NumPy's less: 0.8x.
+One row runs at 0.5 to 0.7 of OpenBLAS where the weight comes from a cache (from memory at 1.5): dot products are other
+sums than a row has in a batch, and here a row has the same bits wherever it stands.
 The generic set's 5x lies above what SSE2 can do: without fused multiply-adds a Zen 4 core makes two products and two
 sums of four floats a cycle, 58 GFLOP/s; einsum, on the same instructions, makes 11 to 22, the mean being about 16, so
 that 3.5x is the limit. A bare loop over a 6 x 8 tile in L1 reaches 39 GFLOP/s, the best other shape 45.
