@@ -311,10 +311,16 @@ def run_settings(tmp_path, name: str = "run", **changes) -> config.Config:
 
 
 @pytest.fixture(scope="module")
-def unbroken(tmp_path_factory) -> dict[str, str]:
+def finished(tmp_path_factory) -> config.Config:
+    """The settings of a run that has ended."""
     settings = run_settings(tmp_path_factory.mktemp("unbroken"))
     train(settings, quiet=True)
-    return identity(settings.training.out)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def unbroken(finished) -> dict[str, str]:
+    return identity(finished.training.out)
 
 
 def killed_at(calls: int):
@@ -436,6 +442,33 @@ def test_what_a_kill_kept_from_being_removed_is_removed_when_the_run_goes_on(tmp
     resume(settings)
     assert not (tmp_path / "run" / ".train.tokens.12-0123abcd.tmp").exists()
     assert os.listdir(store.directory) == ["step-00000025"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["state"].pop("data"),
+        lambda m: m["state"]["data"].update(text=1),
+        lambda m: m["state"]["log"].update(jsonl=-1),
+        lambda m: m["state"]["trainer"].update(step=24),
+        lambda m: m["state"]["trainer"].update(sampler=[]),
+        lambda m: m["state"]["trainer"]["sampler"].update(seed=10**30),
+        lambda m: m["state"]["trainer"]["random"].update(seed=2**40),
+        lambda m: m["state"]["trainer"]["random"].update(counts=5),
+        lambda m: m["optimizer"].pop("param_groups"),
+        lambda m: m["optimizer"]["param_groups"].pop(),
+        lambda m: m["optimizer"]["param_groups"][0].update(params=None),
+        lambda m: m["optimizer"]["state"].update(nobody={}),
+    ],
+)
+def test_a_state_that_cannot_be_is_refused(tmp_path_factory, finished, change):
+    folder = tmp_path_factory.mktemp("state")
+    settings = config.replace(finished, training__out=str(folder / "run"))
+    shutil.copytree(finished.training.out, settings.training.out)
+    path = folder / "run" / "checkpoints" / "step-00000025"
+    edit(path / "manifest.json", change)
+    with pytest.raises(CheckpointError):
+        train(settings, start=checkpoint.load(str(path)), quiet=True)
 
 
 def test_a_run_does_not_go_on_into_files_of_others(tmp_path):

@@ -154,8 +154,13 @@ def make_trainer(config: Config, parts: Parts, resumed: Checkpoint | None, **hoo
         config.optimizer, config.training, bytes_per_token=parts.validation.text_bytes / len(parts.validation), **hooks,
     )  # fmt: skip
     if resumed is not None and resumed.optimizer is not None:
-        trainer.optimizer.load_state_dict(resumed.optimizer)
-        trainer.load_state_dict(resumed.state["trainer"])
+        try:
+            trainer.optimizer.load_state_dict(resumed.optimizer)
+            trainer.load_state_dict(resumed.state["trainer"])
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise CheckpointError(
+                f"{resumed.directory}: the optimizer's or the loop's state is none: {error!r}"
+            ) from error
     return trainer
 
 
@@ -223,6 +228,8 @@ def check_same(config: Config, start: Checkpoint, text_sha256: str, weights_only
     if not weights_only:
         if start.optimizer is None or not start.state:
             differ.append("the checkpoint holds weights alone, neither optimizer nor cursor")
+        elif not _has_form(start.state, _STATE) or start.state["trainer"]["step"] != start.step:
+            differ.append("its state is not that of a run of this version of tinyllm")
         elif (known := start.state["data"]["text"]) != text_sha256:
             differ.append(f"the text {config.data.text!r} has SHA-256 {text_sha256}, the checkpoint's had {known}")
         if start.step > config.training.steps:
@@ -230,6 +237,25 @@ def check_same(config: Config, start: Checkpoint, text_sha256: str, weights_only
     if differ:
         hint = "" if weights_only else "\n  (a new run from its weights: add --weights-only)"
         raise CheckpointError(f"{start.directory} cannot be continued:\n  " + "\n  ".join(differ) + hint)
+
+
+_STATE = {
+    "data": dict.fromkeys(("text", "train", "val"), str),
+    "log": dict.fromkeys(("jsonl", "csv"), int),
+    "trainer": {
+        "step": int, "tokens": int, "seconds": float, "evaluated": int,
+        "sampler": dict.fromkeys(("seed", "step", "length", "tokens"), int),
+        "random": dict.fromkeys(("seed", "step", "first_row"), int),
+    },
+}  # fmt: skip
+"""What the state of a checkpoint must have for a run to go on from it."""
+
+
+def _has_form(value: Any, form: Any) -> bool:
+    """Whether a nested table has the keys of `form`, with values of its types; integers are counts."""
+    if isinstance(form, dict):
+        return isinstance(value, dict) and all(key in value and _has_form(value[key], x) for key, x in form.items())
+    return isinstance(value, (int, float) if form is float else form) and (form is not int or 0 <= value < 2**63)
 
 
 def check_replaceable(run: str, start: Checkpoint | None) -> None:
