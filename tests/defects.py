@@ -41,8 +41,8 @@ DEFECTS = [
     Defect(
         "dropped bias in Linear",
         "tinyllm/ops/linalg.py",
-        "return backend.matmul(rows(x), w.T, bias)",
-        "return backend.matmul(rows(x), w.T)",
+        "return plus(residual, rows(x), w.T, bias)",
+        "return plus(residual, rows(x), w.T, None)",
         "test_nn.py test_ops.py",
     ),
     Defect(
@@ -62,8 +62,8 @@ DEFECTS = [
     Defect(
         "transposed weight where the matrix is square",
         "tinyllm/ops/linalg.py",
-        "return backend.matmul(rows(x), w.T, bias)",
-        "return backend.matmul(rows(x), w.T if w.shape[0] != w.shape[1] else w, bias)",
+        "return plus(residual, rows(x), w.T, bias)",
+        "return plus(residual, rows(x), w.T if w.shape[0] != w.shape[1] else w, bias)",
         "test_nn.py test_ops.py",
     ),
     Defect(

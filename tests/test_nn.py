@@ -16,6 +16,7 @@ from tinyllm import nn
 from tinyllm.errors import CheckpointError, ShapeError
 from tinyllm.nn import functional as F
 from tinyllm.random import Generator
+from tinyllm.recording import Observer
 
 
 def cases(n):
@@ -850,3 +851,41 @@ def test_what_replaces_a_part_of_the_mlp_is_called():
     down.weight, down.bias = mlp.down.weight, mlp.down.bias
     mlp.down = down
     np.testing.assert_allclose(mlp(x).detach(), 2 * before.detach().numpy(), rtol=1e-6)
+
+
+def test_a_block_adds_its_residual_in_the_last_product_unless_something_stands_between():
+    def block(dropout: float = 0.0) -> nn.Block:
+        tl.manual_seed(0)
+        return nn.Block(nn.LayerNorm(8), nn.Attention(8, 2), nn.LayerNorm(8), nn.MLP(8), dropout).to(np.float64)
+
+    class Ops(Observer):
+        def __init__(self):
+            self.names: list[str] = []
+
+        def forward(self, node, arrays, results):
+            self.names.append(node.op.__name__)
+
+    def run(b: nn.Block) -> tuple[list[str], np.ndarray, np.ndarray]:
+        x = tl.tensor(np.random.default_rng(1).standard_normal((2, 3, 8)), requires_grad=True)
+        with Ops() as seen:
+            y = b(x)
+        (y * y).sum().backward()
+        return seen.names, y.detach().numpy(), x.grad.numpy()
+
+    names, y, dx = run(block())
+    assert "Add" not in names and names.count("Linear") == 2 and names.count("FeedForward") == 1
+    hooked = block()
+    shapes = []
+    hooked.attn.register_forward_hook(lambda module, args, out: shapes.append(out.detach().numpy()))
+    hooked.mlp.activation = lambda h: F.gelu(h)  # not a known one: the parts run one by one
+    dropped = block(0.5)
+    dropped.eval()
+    odd = block()
+    odd.attn.out = nn.Sequential(odd.attn.out)
+    for other, adds in ((hooked, 2), (dropped, 0), (odd, 1)):
+        seen, y2, dx2 = run(other)
+        assert seen.count("Add") == adds
+        np.testing.assert_allclose(y2, y, rtol=1e-12)
+        np.testing.assert_allclose(dx2, dx, rtol=1e-10)
+    assert not np.allclose(shapes[0], y)  # the hook saw attention's output, without x
+    assert run(block(0.5))[0].count("Add") == 2

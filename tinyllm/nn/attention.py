@@ -19,7 +19,8 @@ from ..autograd import apply
 from ..errors import ShapeError
 from .cache import LayerCache
 from .functional.attention import attend
-from .layers import Linear
+from .functional.layers import linear
+from .layers import Linear, is_linear
 from .masks import Mask
 from .module import Module
 from .positions import Where
@@ -66,8 +67,10 @@ class Attention(Module):
         mask: Mask | None = None,
         where: Where | None = None,
         cache: LayerCache | None = None,
+        residual: Tensor | None = None,
     ) -> Tensor:
-        """x (B, T, d), memory (B, S, d_memory) for cross-attention only -> (B, T, d).
+        """x (B, T, d), memory (B, S, d_memory) for cross-attention only -> (B, T, d), to which `residual` of the same
+        shape is added.
 
         `mask` says which keys each query sees; `where` is a position scheme at the tokens' positions;
         `cache` keeps the keys and values, so that a later call needs the new tokens alone (self-attention
@@ -91,7 +94,12 @@ class Attention(Module):
             stream=self.path or "attention",
             **extra,
         )
-        return self.out(apply(ops.MergeHeads, o))
+        o = apply(ops.MergeHeads, o)
+        if residual is None:
+            return self.out(o)
+        if not is_linear(self.out):
+            return residual + self.out(o)
+        return linear(o, self.out.weight, self.out.bias, residual=residual)
 
     def _project(self, x: Tensor, memory: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """q (B, H, T, D), k and v (B, Hk, T or S, D)."""

@@ -6,6 +6,7 @@ Legend: B batch, T tokens, d d_model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from .. import ops
 from .._tensor import Tensor
@@ -48,12 +49,14 @@ class MLP(Module):
         self.down = Linear(d_hidden, d_model, bias)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., d) -> (..., d)."""
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """(..., d) -> (..., d). `residual`, of the result's shape, is added to it."""
         act = _FUSED.get(self.activation)
         if act is None or not (is_linear(self.up) and is_linear(self.down)):
-            return self.down(self.activation(self.up(x)))
-        return F.feed_forward(x, self.up.weight, self.up.bias, self.down.weight, self.down.bias, act)
+            y = self.down(self.activation(self.up(x)))
+            return y if residual is None else residual + y
+        up, down = self.up, self.down
+        return F.feed_forward(x, up.weight, up.bias, down.weight, down.bias, act, residual=residual)
 
 
 class GatedMLP(Module):
@@ -82,6 +85,9 @@ class GatedMLP(Module):
 class Block(Module):
     """Pre-norm: x + attn(ln_1(x)), then x + mlp(ln_2(x)), with dropout on each branch (GPT-2, LLaMA; Xiong
     et al. 2020).
+
+    Our own attention and MLP add x themselves, in their last product, where nothing stands between: no dropout to
+    apply, and no hook that would see another output.
     """
 
     def __init__(self, ln_1: Module, attn: Attention, ln_2: Module, mlp: Module, dropout: float = 0.0):
@@ -97,5 +103,13 @@ class Block(Module):
         cache: LayerCache | None = None,
     ) -> Tensor:
         """(B, T, d) -> (B, T, d)."""
-        x = x + self.drop_1(self.attn(self.ln_1(x), mask=mask, where=where, cache=cache))
-        return x + self.drop_2(self.mlp(self.ln_2(x)))
+        x = _add(x, self.drop_1, self.attn, self.ln_1(x), mask=mask, where=where, cache=cache)
+        return _add(x, self.drop_2, self.mlp, self.ln_2(x))
+
+
+def _add(x: Tensor, drop: Dropout, branch: Module, *args: Any, **kwargs: Any) -> Tensor:
+    """x + drop(branch(...))."""
+    idle = type(drop) is Dropout and not drop.has_hooks and not (drop.training and drop.p)
+    if idle and type(branch) in (Attention, MLP) and not branch.has_hooks:
+        return branch(*args, residual=x, **kwargs)
+    return x + drop(branch(*args, **kwargs))

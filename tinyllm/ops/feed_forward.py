@@ -1,7 +1,8 @@
 """The feed-forward half of a transformer block as one op, so that its activation costs no pass over memory.
 
 Legend: x (..., d) input; w1 (n, d), b1 (n,) and w2 (m, n), b2 (m,) the two linear maps, biases may be None;
-h = x w1^T + b1 (..., n) what the activation takes, a = act(h) what it gives; y (..., m).
+h = x w1^T + b1 (..., n) what the activation takes, a = act(h) what it gives; y (..., m), and r, a residual of y's
+shape or None.
 """
 
 from __future__ import annotations
@@ -11,22 +12,24 @@ from typing import Any
 
 from .. import backend
 from ..op import Draw, Op, Sample, shape_error
-from .linalg import rows
+from .linalg import check_residual, plus, rows
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "sigmoid", "silu")
 
 
 class FeedForward(Op):
-    """y = act(x w1^T + b1) w2^T + b2.    da = dy w2, dh = da * act'(h), dw2 = dy^T a, dw1 = dh^T x, dx = dh w1.
+    """y = act(x w1^T + b1) w2^T + b2 + r.
+
+    da = dy w2, dh = da * act'(h), dw2 = dy^T a, dw1 = dh^T x, dx = dh w1, dr = dy.
 
     The first product writes h and a from its registers; a is dropped after the second. Backward makes dh, and a
     again from h, in the registers of da: only x and h are kept.
     """
 
-    kinds, cost = "fffff", "compute"
+    kinds, cost = "ffffff", "compute"
 
     @staticmethod
-    def oracle(torch, x, w1, b1, w2, b2, *, act):
+    def oracle(torch, x, w1, b1, w2, b2, r, *, act):
         linear = torch.nn.functional.linear
         function = {
             "gelu": torch.nn.functional.gelu,
@@ -35,10 +38,11 @@ class FeedForward(Op):
             "sigmoid": torch.sigmoid,
             "silu": torch.nn.functional.silu,
         }[act]
-        return linear(function(linear(x, w1, b1)), w2, b2)
+        y = linear(function(linear(x, w1, b1)), w2, b2)
+        return y if r is None else y + r
 
     @staticmethod
-    def shape(x, w1, b1, w2, b2, *, act):
+    def shape(x, w1, b1, w2, b2, r, *, act):
         if act not in ACTIVATIONS:
             raise ValueError(f"FeedForward: act must be one of {', '.join(ACTIVATIONS)}, got {act!r}")
         if not x or len(w1) != 2 or len(w2) != 2 or x[-1] != w1[1] or w1[0] != w2[1]:
@@ -49,20 +53,22 @@ class FeedForward(Op):
             if bias is not None and bias != weight[:1]:
                 pair: dict[str, Any] = {"weight": (weight, "out in"), name: (bias, "out")}
                 raise shape_error("FeedForward", "a bias must have one element per output", **pair)
-        return x[:-1] + w2[:1]
+        y = x[:-1] + w2[:1]
+        check_residual("FeedForward", r, y)
+        return y
 
     @classmethod
-    def flops(cls, x, w1, b1, w2, b2, *, act):
+    def flops(cls, x, w1, b1, w2, b2, r, *, act):
         return 2 * math.prod(x[:-1]) * (w1[0] * w1[1] + w2[0] * w2[1])
 
     @staticmethod
-    def forward(ctx, x, w1, b1, w2, b2, *, act):
+    def forward(ctx, x, w1, b1, w2, b2, r, *, act):
         x2, h = rows(x), None
         if any(ctx.needs):
             h = backend.empty((x2.shape[0], w1.shape[0]), x.dtype)
         a = backend.matmul(x2, w1.T, b1, act=act, pre=h)
         ctx.save(x, w1, w2, h)
-        return backend.matmul(a, w2.T, b2).reshape(*x.shape[:-1], w2.shape[0])
+        return plus(r, a, w2.T, b2).reshape(*x.shape[:-1], w2.shape[0])
 
     @staticmethod
     def backward(ctx, dy):
@@ -79,7 +85,7 @@ class FeedForward(Op):
             dw1 = backend.matmul(dh.T, x2)
         if needs[2]:
             db1 = backend.reduce("sum", dh, (0,))
-        return dx, dw1, db1, dw2, backend.reduce("sum", dy2, (0,)) if needs[4] else None
+        return dx, dw1, db1, dw2, backend.reduce("sum", dy2, (0,)) if needs[4] else None, dy
 
     @staticmethod
     def samples(draw: Draw) -> Sample:
@@ -87,11 +93,16 @@ class FeedForward(Op):
         n, m = draw.integer(1, 6), draw.integer(1, 5)
         w1, w2 = draw.array((n, x.shape[-1])), draw.array((m, n))
         b1, b2 = draw.choice([None, draw.distinct((n,))]), draw.choice([None, draw.array((m,))])
+        r = draw.choice([None, draw.array((*x.shape[:-1], m))])
         # relu has a kink, which finite differences would straddle
-        return Sample((x, w1, b1, w2, b2), {"act": draw.choice([a for a in ACTIVATIONS if a != "relu"])})
+        return Sample((x, w1, b1, w2, b2, r), {"act": draw.choice([a for a in ACTIVATIONS if a != "relu"])})
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
         x, w1, w2, b = draw.array((2, 3)), draw.array((4, 3)), draw.array((2, 4)), draw.array((2,))
         wrong = [(x, w1.T, None, w2, None), (x, w1, None, w2.T, None), (x, w1, b, w2, None), (x, w1, None, w2, w1)]
-        return [Sample(args, {"act": "gelu"}) for args in wrong] + [Sample((x, w1, None, w2, None), {"act": "tanh"})]
+        return [
+            *(Sample((*args, None), {"act": "gelu"}) for args in wrong),
+            Sample((x, w1, None, w2, None, draw.array((1, 2))), {"act": "gelu"}),
+            Sample((x, w1, None, w2, None, None), {"act": "tanh"}),
+        ]

@@ -20,6 +20,21 @@ def rows(x: np.ndarray) -> np.ndarray:
     return x if x.ndim == 2 else reshaped(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
+def plus(residual: np.ndarray | None, a: np.ndarray, b: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """a @ b + bias + residual, the product of two matrices; the residual has as many elements, or is None."""
+    if residual is None:
+        return backend.matmul(a, b, bias)
+    return backend.matmul(a, b, bias, beta=1.0, add=rows(residual))
+
+
+def check_residual(op: str, residual: tuple[int, ...] | None, y: tuple[int, ...]) -> None:
+    """Raise ShapeError unless the residual has the shape of what it is added to."""
+    if residual is not None and residual != y:
+        raise shape_error(
+            op, "the residual must have the shape of the output", output=(y, "..."), residual=(residual, "...")
+        )
+
+
 class Matmul(Op):
     """y = a @ b: the product of the last two axes, the others broadcast; a single axis is a row (a) or a column (b).
 
@@ -84,12 +99,20 @@ class Matmul(Op):
 
 
 class Linear(Op):
-    """y = x @ w^T + bias.    dx = dy @ w, dw = dy^T @ x, dbias = sum of dy over rows."""
+    """y = x @ w^T + bias + residual.    dx = dy @ w, dw = dy^T @ x, dbias = sum of dy over rows, dresidual = dy.
 
-    kinds, cost, oracle = "fff", "compute", "torch.nn.functional.linear"
+    The residual, which may be None, is added while the product is still in registers.
+    """
+
+    kinds, cost = "ffff", "compute"
 
     @staticmethod
-    def shape(x, w, bias):
+    def oracle(torch, x, w, bias, residual):
+        y = torch.nn.functional.linear(x, w, bias)
+        return y if residual is None else y + residual
+
+    @staticmethod
+    def shape(x, w, bias, residual):
         if len(w) != 2 or not x or x[-1] != w[1]:
             hint = "the weight may be transposed" if len(w) == 2 and x and x[-1] == w[0] else ""
             rule = "the last axis of the input must equal the last of the weight"
@@ -98,16 +121,18 @@ class Linear(Op):
             raise shape_error(
                 "Linear", "bias must have one element per output", weight=(w, "out in"), bias=(bias, "out")
             )
-        return x[:-1] + w[:1]
+        y = x[:-1] + w[:1]
+        check_residual("Linear", residual, y)
+        return y
 
     @classmethod
-    def flops(cls, x, w, bias):
+    def flops(cls, x, w, bias, residual):
         return 2 * math.prod(x) * w[0]
 
     @staticmethod
-    def forward(ctx, x, w, bias):
+    def forward(ctx, x, w, bias, residual):
         ctx.save(x, w)
-        return backend.matmul(rows(x), w.T, bias).reshape(*x.shape[:-1], w.shape[0])
+        return plus(residual, rows(x), w.T, bias).reshape(*x.shape[:-1], w.shape[0])
 
     @staticmethod
     def backward(ctx, dy):
@@ -115,20 +140,22 @@ class Linear(Op):
         dy2 = rows(dy)
         dx = backend.matmul(dy2, w).reshape(x.shape) if ctx.needs[0] else None
         dw = backend.matmul(dy2.T, rows(x)) if ctx.needs[1] else None
-        return dx, dw, backend.reduce("sum", dy2, (0,)) if ctx.needs[2] else None
+        return dx, dw, backend.reduce("sum", dy2, (0,)) if ctx.needs[2] else None, dy
 
     @staticmethod
     def samples(draw: Draw) -> Sample:
         x = draw.array(draw.shape(min_dims=1, max_dims=3))
         n = draw.integer(1, 6)
-        return Sample((x, draw.array((n, x.shape[-1])), draw.choice([None, draw.array((n,))])))
+        bias, residual = draw.choice([None, draw.array((n,))]), draw.choice([None, draw.array((*x.shape[:-1], n))])
+        return Sample((x, draw.array((n, x.shape[-1])), bias, residual))
 
     @staticmethod
     def errors(draw: Draw) -> list[Sample]:
         x, w = draw.array((2, 3)), draw.array((4, 3))
         return [
-            Sample((x, w.T, None)),
-            Sample((x, w, draw.array((3,)))),
-            Sample((draw.array(()), w, None)),
-            Sample((x, w[0], None)),
+            Sample((x, w.T, None, None)),
+            Sample((x, w, draw.array((3,)), None)),
+            Sample((draw.array(()), w, None, None)),
+            Sample((x, w[0], None, None)),
+            Sample((x, w, None, draw.array((1, 4)))),
         ]

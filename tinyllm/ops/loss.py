@@ -109,12 +109,12 @@ class LinearCrossEntropy(Op):
     def shape(x, w, bias, targets, **attrs):
         if len(x) != 2:
             raise shape_error("LinearCrossEntropy", "the input must be a matrix of rows", input=(x, "N in"))
-        CrossEntropy.shape(Linear.shape(x, w, bias), targets, **attrs)
+        CrossEntropy.shape(Linear.shape(x, w, bias, None), targets, **attrs)
         return ()
 
     @classmethod
     def flops(cls, x, w, *rest, **attrs):
-        return Linear.flops(x, w, None)
+        return Linear.flops(x, w, None, None)
 
     @staticmethod
     def block_rows(classes):

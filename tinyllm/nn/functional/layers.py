@@ -19,21 +19,30 @@ from ...functions import where
 from ...random import default_generator
 
 
-def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """y = x W^T + b: input (..., in), weight (out, in), bias (out,) -> (..., out)."""
-    return apply(ops.Linear, input, weight, bias)
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None, *, residual: Tensor | None = None) -> Tensor:
+    """y = x W^T + b: input (..., in), weight (out, in), bias (out,) -> (..., out). `residual` (..., out) is added at
+    no cost.
+    """
+    return apply(ops.Linear, input, weight, bias, residual)
 
 
 def feed_forward(
-    input: Tensor, w1: Tensor, b1: Tensor | None, w2: Tensor, b2: Tensor | None, activation: str = "gelu"
+    input: Tensor,
+    w1: Tensor,
+    b1: Tensor | None,
+    w2: Tensor,
+    b2: Tensor | None,
+    activation: str = "gelu",
+    *,
+    residual: Tensor | None = None,
 ) -> Tensor:
     """activation(input w1^T + b1) w2^T + b2, fused: input (..., d), w1 (n, d), b1 (n,), w2 (m, n), b2 (m,) ->
-    (..., m).
+    (..., m). `residual` (..., m) is added at no cost.
 
     activation: gelu, gelu_tanh, relu, sigmoid or silu. Of the hidden layer only what the activation takes is kept for
     backward.
     """
-    return apply(ops.FeedForward, input, w1, b1, w2, b2, act=activation)
+    return apply(ops.FeedForward, input, w1, b1, w2, b2, residual, act=activation)
 
 
 def embedding(input: Tensor, weight: Tensor, padding_idx: int | None = None) -> Tensor:
