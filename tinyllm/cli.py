@@ -10,14 +10,16 @@ from __future__ import annotations
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from .errors import CheckpointError, ConfigError, TokenizerError
 
 if TYPE_CHECKING:
     import argparse
 
+    from .config import Config
     from .generation import Sampling
 
 
@@ -25,34 +27,31 @@ def train(args: Sequence[str]) -> int:
     """Train a GPT on a text: [--preset NAME | --resume RUN [--weights-only]] [--config FILE] [--section.key VALUE]"""
     from . import config
 
-    parser = _parser("train", train, add_help=False)
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--resume")
-    parser.add_argument("--weights-only", action="store_true")
-    parser.add_argument("--config")
-    chosen, rest = parser.parse_known_args(args)
     start = None
-    if chosen.resume is None:
-        if chosen.weights_only:
-            raise ConfigError("--weights-only says what to take from a checkpoint: add --resume RUN")
-        base = config.preset(chosen.preset)
-    else:
-        from .training.store import find
 
-        start = find(chosen.resume)
-        base = start.config
-        if not chosen.weights_only:
-            base = config.replace(base, training__out=chosen.resume)
-    if chosen.config is not None:
-        base = config.load(chosen.config, base)
-    settings = config.override(
+    def base(chosen: argparse.Namespace) -> Config:
+        nonlocal start
+        if chosen.resume is None:
+            if chosen.weights_only:
+                raise ConfigError("--weights-only says what to take from a checkpoint: add --resume RUN")
+            return config.preset(chosen.preset)
+        from .training.store import Store, find
+
+        if chosen.weights_only:
+            start = find(chosen.resume)
+            return start.config
+        start = Store(chosen.resume).newest()
+        return config.replace(start.config, training__out=chosen.resume)
+
+    settings, chosen = _settings(
+        "train",
+        args,
         base,
-        rest,
-        prog="tinyllm train",
-        description="Train a GPT on a text. Start from --preset quick, cpu or baby (the defaults below are those of "
+        "Train a GPT on a text. Start from --preset quick, cpu or baby (the defaults below are those of "
         "the preset), lay a TOML file over it with --config FILE, and change single values with the options below. "
         "--resume RUN goes on from the newest checkpoint of a run, exactly as if it had not stopped; with "
-        "--weights-only a new run starts from its weights.",
+        "--weights-only a new run starts from its weights, or from those of a checkpoint.",
+        {"--resume": {}, "--weights-only": {"action": "store_true"}},
     )
     from .training import train as run
     from .training.plan import error
@@ -212,27 +211,24 @@ def resume_check(args: Sequence[str]) -> int:
 
     from . import config
 
-    parser = _parser("resume-check", resume_check, add_help=False)
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--config")
-    parser.add_argument("--kills", type=int, default=3)
-    chosen, rest = parser.parse_known_args(args)
-    base = config.preset(chosen.preset)
-    if chosen.config is not None:
-        base = config.load(chosen.config, base)
-    else:  # enough to be killed a few times, and every part of the state in use
-        base = config.replace(
-            base, model__dropout=0.1, training__steps=60, training__save_every=7, training__eval_every=20,
+    def base(chosen: argparse.Namespace) -> Config:
+        found = config.preset(chosen.preset)
+        if chosen.config is not None:
+            return found
+        return config.replace(  # enough to be killed a few times, and every part of the state in use
+            found, model__dropout=0.1, training__steps=60, training__save_every=7, training__eval_every=20,
             training__eval_batches=2, training__log_every=1,
         )  # fmt: skip
-    settings = config.override(
+
+    settings, chosen = _settings(
+        "resume-check",
+        args,
         base,
-        rest,
-        prog="tinyllm resume-check",
-        description="Train once unbroken and once killed --kills N times (default 3) at random steps and resumed, each "
+        "Train once unbroken and once killed --kills N times (default 3) at random steps and resumed, each "
         "in processes of its own, and compare every byte; then resume without random streams, cursor and optimizer "
         "state in turn, which must be noticed. --preset, --config FILE and the options below as in tinyllm train; "
         "without a file, 60 steps of the preset.",
+        {"--kills": {"type": int, "default": 3}},
     )
     from .training.resume_check import check
     from .training.verdict import table
@@ -259,18 +255,11 @@ def plan(args: Sequence[str]) -> int:
     """Predict time and memory of a run from a few seconds of it; options as for train."""
     from . import config
 
-    parser = _parser("plan", plan, add_help=False)
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--config")
-    chosen, rest = parser.parse_known_args(args)
-    base = config.preset(chosen.preset)
-    if chosen.config is not None:
-        base = config.load(chosen.config, base)
-    settings = config.override(
-        base,
-        rest,
-        prog="tinyllm plan",
-        description="Predict the time of a step, the memory and the total time of tinyllm train with the same options. "
+    settings, _ = _settings(
+        "plan",
+        args,
+        lambda chosen: config.preset(chosen.preset),
+        "Predict the time of a step, the memory and the total time of tinyllm train with the same options. "
         "What is found is left in training.out, and the run says at its end how far it was off.",
     )
     from .training.plan import plan as run
@@ -379,6 +368,28 @@ def _sampling(given: argparse.Namespace) -> Sampling:
     from .generation import Sampling
 
     return Sampling(given.temperature, given.top_k, given.top_p, given.seed, given.min_p, given.repetition_penalty)
+
+
+def _settings(
+    name: str,
+    args: Sequence[str],
+    base: Callable[[argparse.Namespace], Config],
+    description: str,
+    options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> tuple[Config, argparse.Namespace]:
+    """The configuration that a command line asks for: `base`, a file of --config over it, single values over that; and
+    the command's own options.
+    """
+    from . import config
+
+    parser = _parser(name, COMMANDS[name], add_help=False)
+    for option, how in {"--preset": {"default": "quick"}, "--config": {}, **options}.items():
+        parser.add_argument(option, **how)
+    chosen, rest = parser.parse_known_args(args)
+    settings = base(chosen)
+    if chosen.config is not None:
+        settings = config.load(chosen.config, settings)
+    return config.override(settings, rest, prog=f"tinyllm {name}", description=description), chosen
 
 
 def _read(path: str | None) -> bytes:
