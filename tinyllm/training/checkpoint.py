@@ -32,6 +32,7 @@ from ..config import Config, dumps, from_dict, to_dict
 from ..errors import CheckpointError, ConfigError, TokenizerError
 from ..formats import safetensors
 from ..models.gpt import GPT, GPTConfig
+from ..nn import init
 from ..optim.optimizer import Optimizer
 from ..tokenizers import load as load_tokenizer
 from ..tokenizers.base import Tokenizer
@@ -182,7 +183,8 @@ def build_model(checkpoint: Checkpoint) -> GPT:
         least, found = _least_size(config), sum(x.size for x in checkpoint.tensors.values())
         if least > 2 * found + 2**20:  # whatever is less is built, to say which names differ
             raise ValueError(f"it asks for {least} parameters or more, the checkpoint has {found}")
-        model = GPT(config)
+        with init.deferred():  # the weights that it starts from would be overwritten
+            model = GPT(config)
     except ValueError as error:
         raise CheckpointError(f"{checkpoint.directory}: its model configuration cannot be built: {error}") from error
     load_weights(model, checkpoint.tensors, checkpoint.directory)
