@@ -565,15 +565,34 @@ def test_a_signal_saves_and_stops_and_the_run_goes_on(tmp_path, unbroken, monkey
             os.kill(os.getpid(), number)
         return inside(model, *batch)
 
-    before = signal.getsignal(number)
-    monkeypatch.setattr(loop, "summed_loss", interrupted)
-    with pytest.raises(Interrupted, match="go on with: tinyllm train --resume") as error:
-        train(settings, quiet=True)
-    assert error.value.signum == number and signal.getsignal(number) is before
+    outside = signal.signal(number, signal.default_int_handler)  # a shell's background job starts with SIGINT ignored
+    try:
+        monkeypatch.setattr(loop, "summed_loss", interrupted)
+        with pytest.raises(Interrupted, match="go on with: tinyllm train --resume") as error:
+            train(settings, quiet=True)
+        assert error.value.signum == number and signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, outside)
     assert find(settings.training.out).step == (7 if place == "step" else 10)
     monkeypatch.undo()
     resume(settings)
     assert identity(settings.training.out) == unbroken
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tmp_path, monkeypatch):
+    inside = loop.summed_loss
+
+    def interrupted(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        return inside(*args)
+
+    monkeypatch.setattr(loop, "summed_loss", interrupted)
+    outside = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        train(run_settings(tmp_path, training__steps=3), quiet=True)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, outside)
 
 
 def test_training_in_another_thread_leaves_signals_alone(tmp_path):

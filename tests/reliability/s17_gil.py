@@ -123,6 +123,7 @@ def interrupts(bar: Bar) -> None:
     calls = list(kernels().values())
     rng, count = random.Random(bar.seed), bar.scaled(100)
     waits: list[float] = []
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
     for _ in range(count):
         sent: list[float] = []
 

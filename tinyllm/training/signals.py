@@ -36,14 +36,16 @@ class Interrupts:
 
 @contextlib.contextmanager
 def on_interrupt(stop: Callable[[], None]) -> Iterator[Interrupts]:
-    """Within it the first SIGINT or SIGTERM calls `stop`, and the next does what it did before. Only the main thread
-    of a process may set handlers: in another one nothing changes.
+    """Within it the first SIGINT or SIGTERM calls `stop`, and the next does what it did before. One that is ignored, as
+    in a shell's background job, stays so. Only the main thread of a process may set handlers: in another one nothing
+    changes.
     """
     seen = Interrupts()
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
 
     def restore() -> None:
         for number, handler in before.items():
@@ -55,7 +57,7 @@ def on_interrupt(stop: Callable[[], None]) -> Iterator[Interrupts]:
         print("\nstopping after this step; once more stops at once, without saving", file=sys.stderr, flush=True)
         stop()
 
-    for number in SIGNALS:
+    for number in before:
         signal.signal(number, handler)
     try:
         yield seen
