@@ -17,6 +17,7 @@ import warnings
 
 import numpy as np
 import pytest
+from small_run import TEXT, micro
 
 from tinyllm import _io, cli, config, optim
 from tinyllm.backend import memory
@@ -29,19 +30,6 @@ from tinyllm.training.run import build_model
 from tinyllm.training.runs import find_runs, read_run
 from tinyllm.training.signals import Interrupted
 from tinyllm.training.store import find
-
-T = 8
-TEXT = "the cat sat on the mat and the dog sat on the log; " * 12
-
-
-def micro(**changes) -> config.Config:
-    base = {
-        "model__n_layer": 1, "model__n_head": 2, "model__n_embd": 16, "model__n_positions": T,
-        "optimizer__learning_rate": 1e-2, "optimizer__warmup_steps": 5, "training__steps": 40,
-        "training__batch_size": 4, "training__eval_every": 20,
-    }  # fmt: skip
-    return config.replace(config.Config(), **base | changes)
-
 
 TOKENIZER = CharTokenizer.train([TEXT[:51]])
 

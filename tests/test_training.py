@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_run import TEXT, T, micro
 
 from tinyllm import config, random
 from tinyllm.data import ArrayTokens, TokenFile, WindowSampler, windows
@@ -25,22 +26,12 @@ from tinyllm.training import load_model, log, loop, plot, train
 from tinyllm.training.loop import IGNORE, Runtime, Trainer, accumulate, evaluate, learning_rate, summed_loss
 from tinyllm.training.run import build_model
 
-V, T = 11, 8
-TEXT = "the cat sat on the mat and the dog sat on the log; " * 12
+V = 11
 
 
 def tiny(dropout: float = 0.0, dtype: str = "f8", **changes) -> GPT:
     shape = {"n_layer": 1, "n_head": 2, "n_embd": 16, "n_positions": T, "dropout": dropout} | changes
     return build_model(config.ModelConfig(**shape), V, seed=3).to(np.dtype(dtype))
-
-
-def micro(**changes) -> config.Config:
-    base = {
-        "model__n_layer": 1, "model__n_head": 2, "model__n_embd": 16, "model__n_positions": T,
-        "optimizer__learning_rate": 1e-2, "optimizer__warmup_steps": 5, "training__steps": 40,
-        "training__batch_size": 4, "training__eval_every": 20,
-    }  # fmt: skip
-    return config.replace(config.Config(), **base | changes)
 
 
 def some_ids(n: int, seed: int = 0) -> np.ndarray:

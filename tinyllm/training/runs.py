@@ -1,7 +1,7 @@
 """What runs lie in a folder, how far each has come, and whether a process works on it right now.
 
 The state is read from what the runs left, no register is kept: a run is running while a process holds the lock on its
-log, finished when its newest checkpoint is of the last step, stopped otherwise.
+log, failed where it noted a number that is not finite, finished when its newest checkpoint is of the last step.
 """
 
 from __future__ import annotations
