@@ -1,6 +1,6 @@
-"""Build the C kernels (cffi, API mode) and the tokenizer core (Cython) as one cp311-abi3 wheel.
+"""Build the C kernels (cffi, API mode) and the tokenizers' cores (Cython) as one cp311-abi3 wheel.
 
-Both extensions are optional: without a working C compiler the package still installs and runs on NumPy and pure
+All extensions are optional: without a working C compiler the package still installs and runs on NumPy and pure
 Python, and says so at first use and in `tinyllm doctor`. All other metadata is in pyproject.toml.
 """
 
@@ -13,7 +13,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 LIMITED_API = "0x030B0000"  # Python 3.11
-CORE = Path("tinyllm/tokenizers/_core.pyx")
+CORES = sorted(Path("tinyllm/tokenizers").glob("_*.pyx"))  # an extension each, so that a change builds one alone
 
 
 class BuildParallel(build_ext):
@@ -36,28 +36,32 @@ class BuildParallel(build_ext):
             self.compiler.compile = compile_serially
 
 
-def tokenizer_core() -> list[Extension]:
-    if not CORE.exists():
+def tokenizer_cores() -> list[Extension]:
+    if not CORES:
         return []
     from Cython.Build import cythonize
 
-    name = ".".join(CORE.with_suffix("").parts)
-    ext = Extension(
-        name,
-        [str(CORE)],
-        define_macros=[("Py_LIMITED_API", LIMITED_API)],
-        extra_compile_args=["-O3"],
-        py_limited_api=True,
-    )
-    extensions = cythonize([ext], language_level=3)
-    for built in extensions:
-        built.optional = True  # cythonize drops what the Extension was given
-    return extensions
+    included = [str(path) for path in CORES[0].parent.glob("*.px[di]")]
+    extensions = [
+        Extension(
+            ".".join(path.with_suffix("").parts),
+            [str(path)],
+            depends=included,
+            define_macros=[("Py_LIMITED_API", LIMITED_API)],
+            extra_compile_args=["-O3"],
+            py_limited_api=True,
+        )
+        for path in CORES
+    ]
+    built = cythonize(extensions, language_level=3)
+    for extension in built:
+        extension.optional = True  # cythonize drops what the Extension was given
+    return built
 
 
 setup(
     cffi_modules=["tinyllm/backend/_build.py:ffi"],
-    ext_modules=tokenizer_core(),
+    ext_modules=tokenizer_cores(),
     cmdclass={"build_ext": BuildParallel},
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

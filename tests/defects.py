@@ -117,7 +117,7 @@ DEFECTS = [
     ),
     Defect(
         "BPE breaks ties by the larger pair",
-        "tinyllm/tokenizers/reference.py",
+        "tinyllm/tokenizers/reference/bpe.py",
         "heapq.heappush(heap, (-counts[neighbours], neighbours))",
         "heapq.heappush(heap, (-counts[neighbours], neighbours[::-1]))",
         "test_tokenizers.py",

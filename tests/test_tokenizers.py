@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import BPETokenizer, CharTokenizer, _unicode, compiled, engine, reference, segment
+from tinyllm.tokenizers import BPETokenizer, CharTokenizer, _unicode, compiled, engine, segment
+from tinyllm.tokenizers.reference import bpe as reference
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
 needs_core = pytest.mark.skipif(not compiled(), reason="tinyllm was built without a C compiler")
@@ -200,7 +201,7 @@ def test_ids_are_laid_out_as_documented(bpe):
 @needs_core
 def test_engines_count_and_train_alike():
     texts = [sample_text(500), "a" * 100, "", "ümlaut " * 7]
-    counter = engine.core().WordCounter()
+    counter = engine.core("bpe_train").WordCounter()
     for text in texts:
         counter.add(text.encode())
     assert dict(counter.items()) == reference.count_words(text.encode() for text in texts)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tinyllm import _io
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import BPETokenizer, CharTokenizer, compiled, formats, load
+from tinyllm.tokenizers.formats import tokenizer_json
 
 ENGINE = "c" if compiled() else "python"
 fixed = settings(max_examples=300)
@@ -228,7 +229,7 @@ def test_other_things_at_the_path(tmp_path, monkeypatch):
     with pytest.raises(TokenizerError, match="not a regular file"):
         load(tmp_path / "pipe")
     CHARS.save(tmp_path)
-    monkeypatch.setattr(formats, "MAX_FILE", 100)
+    monkeypatch.setattr(tokenizer_json, "MAX_FILE", 100)
     with pytest.raises(TokenizerError, match="more than 100 bytes"):
         load(tmp_path)
 

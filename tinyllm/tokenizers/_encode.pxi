@@ -1,4 +1,4 @@
-"""Encoding, as reference.encode_piece does it. Included by _core.pyx."""
+"""Encoding, as reference/bpe.py does it. Included by _bpe.pyx."""
 
 cdef enum:
     SHORT = 48  # symbols; longer pieces take the heap

@@ -1,4 +1,4 @@
-"""Characters and pieces, as segment.py cuts them. Included by _core.pyx."""
+"""Characters and pieces, as segment.py cuts them. Included by the cores that cut text."""
 
 cdef bytes stage1_object = unicode.STAGE1
 cdef bytes stage2_object = unicode.STAGE2
@@ -19,30 +19,14 @@ KIND[unicode.SPACE] = SPACE
 cdef inline int char_class(const uint8_t* s, int64_t n, int* size) noexcept:
     """The class (of _unicode) of the character at s, of which n > 0 bytes are there, and its size in bytes.
 
-    A byte that starts no well-formed UTF-8 (nothing overlong, no surrogates) is a character of class 0.
+    A byte that starts no well-formed UTF-8 is a character of class 0.
     """
-    cdef int c = s[0]
-    cdef int point
-    size[0] = 1
-    if c < 0x80:
-        return STAGE2[c]  # the first block of stage 2 is ASCII
-    if c < 0xC2 or n < 2 or s[1] & 0xC0 != 0x80:
-        return 0
-    if c < 0xE0:
-        size[0] = 2
-        point = (c & 0x1F) << 6 | s[1] & 0x3F
-    elif c < 0xF0:
-        if n < 3 or s[2] & 0xC0 != 0x80 or (c == 0xE0 and s[1] < 0xA0) or (c == 0xED and s[1] >= 0xA0):
-            return 0
-        size[0] = 3
-        point = (c & 0x0F) << 12 | (s[1] & 0x3F) << 6 | s[2] & 0x3F
-    else:
-        if (c > 0xF4 or n < 4 or s[2] & 0xC0 != 0x80 or s[3] & 0xC0 != 0x80
-                or (c == 0xF0 and s[1] < 0x90) or (c == 0xF4 and s[1] >= 0x90)):
-            return 0
-        size[0] = 4
-        point = (c & 0x07) << 18 | (s[1] & 0x3F) << 12 | (s[2] & 0x3F) << 6 | s[3] & 0x3F
-    return STAGE2[STAGE1[point >> 7] << 7 | point & 127]
+    cdef int32_t point
+    if s[0] < 0x80:
+        size[0] = 1
+        return STAGE2[s[0]]  # the first block of stage 2 is ASCII
+    point = code_point(s, n, size)
+    return 0 if point < 0 else STAGE2[STAGE1[point >> 7] << 7 | point & 127]
 
 
 cdef int64_t next_gpt2(const uint8_t* s, int64_t i, int64_t n) noexcept:
@@ -75,17 +59,3 @@ cdef int64_t next_gpt2(const uint8_t* s, int64_t i, int64_t n) noexcept:
             return n
         if KIND[char_class(s + j, n - j, &size)] != SPACE:
             return last if last > i else j
-
-
-def split(bytes data not None):
-    """The pieces of `data` under GPT-2's pattern."""
-    cdef const uint8_t* s = data
-    cdef int64_t n = len(data)
-    cdef int64_t i = 0
-    cdef int64_t j
-    pieces = []
-    while i < n:
-        j = next_gpt2(s, i, n)
-        pieces.append(data[i:j])
-        i = j
-    return pieces

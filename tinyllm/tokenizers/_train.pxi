@@ -1,4 +1,4 @@
-"""Counting words and training merges, as reference.train does it. Included by _core.pyx."""
+"""Counting words and training merges, as reference/bpe.py does it. Included by _bpe_train.pyx."""
 
 cdef struct Word:
     uint64_t hash
@@ -87,7 +87,7 @@ cdef class WordCounter:
         return 0
 
     def train(self, list byte_ids, int64_t first_id, int64_t n_merges, int64_t min_frequency, progress):
-        """reference.train on the words counted so far."""
+        """reference.bpe.train on the words counted so far."""
         cdef Trainer trainer = Trainer()
         trainer.fill(self, byte_ids)
         return trainer.run(first_id, n_merges, max(min_frequency, 1), progress)

@@ -2,8 +2,8 @@
 
 Text is cut into pieces by a split pattern (segment.py), a piece is spelled in bytes, and learned merges join
 neighbours inside it. Every byte is a token, so any text and any bytes have ids, and decode_bytes(encode(b))
-== b always. This file is the tokenizer around the algorithm; the algorithm is reference.py in plain Python
-and _core.pyx compiled, with the same results.
+== b always. This file is the tokenizer around the algorithm; the algorithm is reference/bpe.py in plain
+Python and _bpe.pyx, _bpe_train.pyx compiled, with the same results.
 
 Ids after training, as Hugging Face's ByteLevel BpeTrainer lays them out: special tokens in the order given,
 then the 256 bytes in the order of GPT-2's printable alphabet (! to ~, then the rest of Latin-1 and the bytes
@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import reference
 from tinyllm.tokenizers.base import Tokenizer, as_texts, number_specials, utf8
 from tinyllm.tokenizers.engine import choose, core
+from tinyllm.tokenizers.reference import bpe as reference
 from tinyllm.tokenizers.segment import PATTERNS, split
 
 CACHED_PIECES = 1 << 15  # of the "python" engine; the compiled one holds as many in a fixed table
@@ -83,7 +83,7 @@ class BPETokenizer(Tokenizer):
             if self._ranks.setdefault((a, b), (rank, new))[0] != rank:
                 raise TokenizerError(f"merges {self._ranks[a, b][0]} and {rank} are the same")
         if self.engine == "c":
-            self._encoder = core().Encoder(self._byte_ids, self._ranks, len(self.tokens))
+            self._encoder = core("bpe").Encoder(self._byte_ids, self._ranks, len(self.tokens))
         else:
             self._cache: dict[bytes, list[int]] = {}
 
@@ -122,7 +122,7 @@ class BPETokenizer(Tokenizer):
         data = (utf8(text) for text in as_texts(texts))
         n_merges = vocab_size - first_id
         if engine == "c":
-            counter = core().WordCounter()
+            counter = core("bpe_train").WordCounter()
             for text in data:
                 counter.add(text)
             merges = counter.train(byte_ids, first_id, n_merges, min_frequency, progress)

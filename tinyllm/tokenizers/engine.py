@@ -1,5 +1,5 @@
-"""Which code runs the tokenizers: "c" (_core, compiled by Cython) or "python" (reference.py). Both give the
-same ids.
+"""Which code runs the tokenizers: "c" (the cores _*.pyx, compiled by Cython, one extension module a family) or
+"python" (reference/). Both give the same ids.
 
 "c" is the default where it was built. Where it was not, "python" runs, and says so once with a
 RuntimeWarning.
@@ -19,13 +19,13 @@ ENGINES = ("c", "python")
 @cache
 def compiled() -> bool:
     """Whether the "c" engine is there."""
-    return importlib.util.find_spec("tinyllm.tokenizers._core") is not None
+    return importlib.util.find_spec("tinyllm.tokenizers._bpe") is not None
 
 
 @cache
-def core() -> ModuleType:
-    """The compiled core; ImportError where the package was installed without a C compiler."""
-    return importlib.import_module("tinyllm.tokenizers._core")
+def core(name: str) -> ModuleType:
+    """The compiled core `name`: "bpe" is _bpe.pyx. ImportError where the package was installed without a C compiler."""
+    return importlib.import_module(f"tinyllm.tokenizers._{name}")
 
 
 def choose(engine: str | None) -> str:

@@ -4,7 +4,7 @@ A split pattern is written once, as the regular expression its authors published
 
 - "python": the standard library's `re`, which has no \p{L}, so each class becomes the list of its ranges in
   the Unicode table;
-- "c": a scanner in _core.pyx, one function a pattern, over the same table.
+- "c": a scanner in _segment.pxi, one function a pattern, over the same table.
 
 Both read bytes. A byte that is no part of well-formed UTF-8 counts as one character that is neither letter,
 number nor space, so any bytes have exactly one segmentation. The pieces are a partition: joined, they are the
@@ -20,7 +20,7 @@ from itertools import groupby
 from tinyllm.tokenizers import _unicode as unicode
 from tinyllm.tokenizers.engine import core
 
-# The scanner of a pattern is _core.next_<name>. GPT-2's: https://github.com/openai/gpt-2, src/encoder.py.
+# The scanner of a pattern is next_<name> in _segment.pxi. GPT-2's: https://github.com/openai/gpt-2, src/encoder.py.
 PATTERNS = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
 }
@@ -34,7 +34,7 @@ def split(data: bytes, pattern: str = "gpt2", engine: str = "c") -> list[bytes]:
     if engine == "c":
         if pattern != "gpt2":
             raise ValueError(f'engine "c" has a scanner for the pattern "gpt2" only, not for {pattern!r}; use "python"')
-        return core().split(data)
+        return core("segment").split(data)
     text = data.decode("utf-8", "surrogateescape")  # an invalid byte becomes one lone surrogate, and back
     return [piece.encode("utf-8", "surrogateescape") for piece in compiled(pattern).findall(text)]
 

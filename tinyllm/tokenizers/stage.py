@@ -15,16 +15,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from tinyllm.tokenizers.aligned import Aligned
 
 
-class Stage(ABC):
+class Stage:
     """The common base: the name of the class is the "type" in tokenizer.json."""
 
 
-class Normalizer(Stage):
+class Normalizer(Stage, ABC):
     """Changes text, character by character or by its meaning, and keeps the alignment."""
 
     @abstractmethod
@@ -32,15 +32,22 @@ class Normalizer(Stage):
         """`text` changed."""
 
 
-class PreTokenizer(Stage):
-    """Cuts text into pieces; no token crosses the border of a piece."""
+class PreTokenizer(Stage, ABC):
+    """Cuts text into pieces; no token crosses the border of a piece.
+
+    `scanner` names the compiled scanner that cuts the bytes of a text in the same way, if there is one ("gpt2");
+    `heeds_first` says whether `split` asks where a text stands.
+    """
+
+    scanner: ClassVar[str | None] = None
+    heeds_first: ClassVar[bool] = False
 
     @abstractmethod
     def split(self, text: Aligned, first: bool = True) -> list[Aligned]:
         """The pieces in order, none empty. `first`: the text begins the input (no special token before it)."""
 
 
-class Model(Stage):
+class Model(Stage, ABC):
     """Pieces to ids. `tokens[i]` is the spelling of id i, as bytes: UTF-8, or any bytes in byte-level models."""
 
     tokens: Sequence[bytes]
@@ -59,6 +66,10 @@ class Model(Stage):
         """A compiled function from the bytes of a text to its ids, the same as through the stages, if there is one."""
         return None
 
+    def reserving(self, ids: frozenset[int]) -> Model:
+        """This model, but one that never reads any of these ids (special tokens) out of the text of a piece."""
+        return self
+
 
 class Trainer(ABC):
     """Learns a model from how often each piece occurs."""
@@ -72,7 +83,7 @@ class PostProcessor(Stage):
     """Puts special tokens around one text or a pair of texts, and numbers them (type ids)."""
 
 
-class Decoder(Stage):
+class Decoder(Stage, ABC):
     """Tokens back to text, one at a time: `start()` gives a fresh `DecodeStep`."""
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Byte-pair encoding in plain Python: training and encoding, as _core.pyx does them, to be read and to be
+"""Byte-pair encoding in plain Python: training and encoding, as the compiled cores do them, to be read and to be
 tested against.
 
 Training (Sennrich et al. 2016, arXiv:1508.07909): count the words; start from single symbols; again and again

@@ -1,0 +1,77 @@
+"""What the compiled cores share: hashing, growing blocks of memory, and stepping through UTF-8.
+
+Everything is inline, so each core has its own copy and none needs another at run time. All tables of the cores are
+open addressing with linear probing and a power of two of slots, and inside there are only C arrays, no loop over
+Python objects, so that building against the limited API costs no speed.
+"""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdlib cimport calloc, realloc
+from libc.string cimport memcpy
+
+cdef extern from *:
+    """
+    #define MIX 0x9E3779B97F4A7C15ULL /* 2^64 / golden ratio */
+    """
+    const uint64_t MIX
+
+
+cdef inline uint64_t hash_bytes(const uint8_t* s, int64_t n, uint64_t seed) noexcept:
+    cdef uint64_t h = seed ^ <uint64_t>n * MIX
+    cdef uint64_t word
+    while n >= 8:
+        memcpy(&word, s, 8)
+        h = (h ^ word) * MIX
+        h ^= h >> 29
+        s += 8
+        n -= 8
+    word = 0
+    while n > 0:
+        n -= 1
+        word = word << 8 | s[n]
+    h = (h ^ word) * MIX
+    return h ^ h >> 32
+
+
+cdef inline void* grown(void* block, int64_t* capacity, int64_t needed, size_t size) except NULL:
+    """`block`, of capacity[0] elements of `size` bytes, with room for `needed`; it at least doubles."""
+    if needed <= capacity[0]:
+        return block
+    cdef int64_t more = max(needed, 2 * capacity[0], 4)
+    cdef void* moved = realloc(block, more * size)
+    if moved == NULL:
+        raise MemoryError(f"no {more * size} bytes for the tokenizer's tables")
+    capacity[0] = more
+    return moved
+
+
+cdef inline void* zeroed(int64_t count, size_t size) except NULL:
+    cdef void* block = calloc(max(count, 1), size)
+    if block == NULL:
+        raise MemoryError(f"no {count * size} bytes for the tokenizer's tables")
+    return block
+
+
+cdef inline int32_t code_point(const uint8_t* s, int64_t n, int* size) noexcept:
+    """The character at s, of which n > 0 bytes are there, and its size in bytes; -1 and 1 for a byte that starts no
+    well-formed UTF-8 (nothing overlong, no surrogates).
+    """
+    cdef int c = s[0]
+    size[0] = 1
+    if c < 0x80:
+        return c
+    if c < 0xC2 or n < 2 or s[1] & 0xC0 != 0x80:
+        return -1
+    if c < 0xE0:
+        size[0] = 2
+        return (c & 0x1F) << 6 | s[1] & 0x3F
+    if c < 0xF0:
+        if n < 3 or s[2] & 0xC0 != 0x80 or (c == 0xE0 and s[1] < 0xA0) or (c == 0xED and s[1] >= 0xA0):
+            return -1
+        size[0] = 3
+        return (c & 0x0F) << 12 | (s[1] & 0x3F) << 6 | s[2] & 0x3F
+    if (c > 0xF4 or n < 4 or s[2] & 0xC0 != 0x80 or s[3] & 0xC0 != 0x80
+            or (c == 0xF0 and s[1] < 0x90) or (c == 0xF4 and s[1] >= 0x90)):
+        return -1
+    size[0] = 4
+    return (c & 0x07) << 18 | (s[1] & 0x3F) << 12 | (s[2] & 0x3F) << 6 | s[3] & 0x3F

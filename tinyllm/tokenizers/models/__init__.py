@@ -1,0 +1,9 @@
+"""What turns pieces into ids: each class is a Model."""
+
+from tinyllm.tokenizers.registry import lazy
+
+STAGES = {
+    "BPE": "bpe",
+}
+
+__getattr__ = lazy(__name__, STAGES)
