@@ -1,4 +1,4 @@
-"""Tokenizers against Hugging Face's `tokenizers` (training, ids, offsets, files), and the split against `regex`."""
+"""Tokenizers against Hugging Face's `tokenizers` (training, ids, offsets, files)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tinyllm.tokenizers import BPETokenizer, CharTokenizer, _unicode_generate, compiled, load, segment
+from tinyllm.tokenizers import BPETokenizer, CharTokenizer, compiled, load
 
 hf = pytest.importorskip("tokenizers")
-regex = pytest.importorskip("regex")
 pytestmark = pytest.mark.oracle
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
@@ -134,23 +133,3 @@ def test_character_files_of_ours_give_the_same_ids(tmp_path):
             ids = trained.encode(text, "all")
             assert ids == opened.encode(text).ids
             assert opened.decode(ids, skip_special_tokens=False) == trained.decode(ids)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_pieces_are_those_of_the_regex_package(engine):
-    pattern = regex.compile(segment.PATTERNS["gpt2"])
-    every = "".join(chr(point) + "a" for point in range(0x110000) if not 0xD800 <= point < 0xE000)
-    rng = random.Random(4)
-    for text in [every, *fuzz(100_000 if engine == "c" else 10_000, seed=3), *drawn(1)]:
-        if rng.random() < 0.3:  # any assigned or unassigned characters among the chosen ones
-            text += "".join(chr(rng.choice([rng.randrange(0xD800), rng.randrange(0xE000, 0x110000)])) for _ in range(3))
-        pieces = segment.split(text.encode(), engine=engine)
-        assert pieces == [piece.encode() for piece in pattern.findall(text)]
-
-
-def test_the_committed_table_is_that_of_the_regex_package():
-    """Fails where the installed regex has another Unicode version, whose pieces of new characters differ too."""
-    from tinyllm.tokenizers import _unicode
-
-    stage1, stage2 = _unicode_generate.two_stage(_unicode_generate.classify())
-    assert (stage1, stage2) == (_unicode.STAGE1, _unicode.STAGE2)

@@ -1,61 +1,295 @@
-"""Characters and pieces, as segment.py cuts them. Included by the cores that cut text."""
+"""The compiled scanners of the split patterns in pretokenizers/patterns.py. Included by each module that cuts text.
 
-cdef bytes stage1_object = unicode.STAGE1
-cdef bytes stage2_object = unicode.STAGE2
-cdef const uint8_t* STAGE1 = stage1_object
-cdef const uint8_t* STAGE2 = stage2_object
+A scanner takes bytes, where a piece begins and where the text ends, and returns where the piece ends. It never
+goes back more than over one run of characters, so it takes linear time on any bytes.
+"""
 
-cdef enum Kind:  # what GPT-2's pattern tells apart
-    OTHER, LETTER, NUMBER, SPACE
+ctypedef int64_t (*Scanner)(const uint8_t* s, int64_t i, int64_t n) noexcept
 
-cdef uint8_t KIND[16]
-memset(KIND, OTHER, sizeof(KIND))
-for _number in (unicode.LU, unicode.LL, unicode.LT, unicode.LM, unicode.LO):
-    KIND[_number] = LETTER
-KIND[unicode.NUMBER] = NUMBER
-KIND[unicode.SPACE] = SPACE
+cdef enum Kind:  # what the patterns tell apart; SPACE has NEWLINE's characters too, LETTER those of all but Mark
+    UPPER = 1  # [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
+    LOWER = 2  # [\p{Ll}\p{Lm}\p{Lo}\p{M}]
+    LETTER = 4  # \p{L}
+    NUMBER = 8  # \p{N}
+    SPACE = 16  # \s
+    NEWLINE = 32  # [\r\n]
+    WIDE = 128  # only in ASCII: the character has more than one byte, or the byte is invalid
+
+cdef enum:
+    INVALID = 0xFFFF
+
+cdef uint8_t ASCII[256]
+cdef uint8_t* KINDS  # of the code points in each block of 64
+cdef uint16_t TWO[32]  # the block of a lead byte of two (& 31)
+cdef uint16_t THREE[1024]  # the block of a lead byte of three (& 15) and the second (& 63), INVALID where there is none
+cdef uint16_t* FOUR  # the block of the code points from 64 * i
 
 
-cdef inline int char_class(const uint8_t* s, int64_t n, int* size) noexcept:
-    """The class (of _unicode) of the character at s, of which n > 0 bytes are there, and its size in bytes.
+def _fill_tables():
+    cdef int64_t i
+    global KINDS, FOUR
+    index, blocks = unicode.INDEX, unicode.BLOCKS
+    KINDS = <uint8_t*>zeroed(len(blocks), 1)
+    FOUR = <uint16_t*>zeroed(len(index), sizeof(uint16_t))
+    kinds = {"Lu": UPPER | LETTER, "Lt": UPPER | LETTER, "Ll": LOWER | LETTER, "Lm": UPPER | LOWER | LETTER,
+             "Lo": UPPER | LOWER | LETTER, "Mn": UPPER | LOWER, "Mc": UPPER | LOWER, "Me": UPPER | LOWER,
+             "Nd": NUMBER, "Nl": NUMBER, "No": NUMBER}
+    of_record = [SPACE if one.white_space else kinds.get(one.category, 0) for one in unicode.RECORDS]
+    for i, record in enumerate(blocks):
+        KINDS[i] = of_record[record]
+    for i, block in enumerate(index):
+        FOUR[i] = block
+    for i in range(1024):
+        THREE[i] = INVALID if i < 32 or 0xD800 >> 6 <= i < 0xE000 >> 6 else FOUR[i]  # overlong, or a surrogate
+    for i in range(32):
+        TWO[i] = FOUR[i]
+    for i in range(256):
+        ASCII[i] = WIDE if i > 127 else of_record[unicode.record(i)]
+    ASCII[10] |= NEWLINE
+    ASCII[13] |= NEWLINE
 
-    A byte that starts no well-formed UTF-8 is a character of class 0.
+
+_fill_tables()
+
+
+cdef int wide(const uint8_t* s, int64_t n, int* size) noexcept:
+    """The kind of the character at s, of which n > 0 bytes are there, and its size in bytes; s[0] is not ASCII.
+
+    A byte that starts no well-formed UTF-8 (nothing overlong, no surrogates) is a character of kind 0.
     """
-    cdef int32_t point
-    if s[0] < 0x80:
-        size[0] = 1
-        return STAGE2[s[0]]  # the first block of stage 2 is ASCII
-    point = code_point(s, n, size)
-    return 0 if point < 0 else STAGE2[STAGE1[point >> 7] << 7 | point & 127]
+    cdef int c = s[0]
+    cdef int block
+    if c >= 0xE0 and c < 0xF0:
+        if n >= 3 and s[1] & 0xC0 == 0x80 and s[2] & 0xC0 == 0x80:
+            block = THREE[(c & 0x0F) << 6 | s[1] & 0x3F]
+            if block != INVALID:
+                size[0] = 3
+                return KINDS[block << 6 | s[2] & 0x3F]
+    elif c < 0xE0:
+        if c >= 0xC2 and n >= 2 and s[1] & 0xC0 == 0x80:
+            size[0] = 2
+            return KINDS[TWO[c & 0x1F] << 6 | s[1] & 0x3F]
+    elif n >= 4 and s[1] & 0xC0 == 0x80 and s[2] & 0xC0 == 0x80 and s[3] & 0xC0 == 0x80:
+        block = (c & 0x0F) << 12 | (s[1] & 0x3F) << 6 | s[2] & 0x3F
+        if block >= 0x10000 >> 6 and block < 0x110000 >> 6:
+            size[0] = 4
+            return KINDS[FOUR[block] << 6 | s[3] & 0x3F]
+    size[0] = 1
+    return 0
+
+
+cdef inline int kind_at(const uint8_t* s, int64_t i, int64_t n, int* size) noexcept:
+    """The kind of the character at s[i], and its size in bytes. Past the end: 0, and size 0."""
+    if i >= n:
+        size[0] = 0
+        return 0
+    size[0] = 1
+    return wide(s + i, n - i, size) if s[i] & 0x80 else ASCII[s[i]]
+
+
+cdef inline int64_t run_of(int wanted, const uint8_t* s, int64_t i, int64_t n) noexcept:
+    """The end of the run of characters from s[i] that are of a wanted kind."""
+    cdef int kind, size
+    while i < n:
+        kind = ASCII[s[i]]
+        size = 1
+        if kind & WIDE:
+            kind = wide(s + i, n - i, &size)
+        if not kind & wanted:
+            break
+        i += size
+    return i
+
+
+cdef inline int64_t run_of_no(int unwanted, const uint8_t* s, int64_t i, int64_t n) noexcept:
+    """The end of the run of characters from s[i] that are of no unwanted kind."""
+    cdef int kind, size
+    while i < n:
+        kind = ASCII[s[i]]
+        size = 1
+        if kind & WIDE:
+            kind = wide(s + i, n - i, &size)
+        if kind & unwanted:
+            break
+        i += size
+    return i
+
+
+cdef int64_t next_space(const uint8_t* s, int64_t i, int64_t n, bint newlines) noexcept:
+    r"""The end of \s+(?!\S)|\s+ at s[i], a space; `newlines`: of \s*[\r\n]+|\s+(?!\S)|\s+."""
+    cdef int kind, size
+    cdef int64_t start = i
+    cdef int64_t last = i
+    cdef int64_t newline = 0
+    while True:
+        kind = kind_at(s, i, n, &size)
+        if not kind & SPACE:
+            break
+        last = i
+        i += size
+        if kind & NEWLINE:
+            newline = i
+    if newlines and newline:
+        return newline
+    # a run of spaces leaves its last one to what follows, if there is another before it
+    return last if i < n and last > start else i
+
+
+cdef inline int64_t suffix(const uint8_t* s, int64_t i, int64_t n, bint fold) noexcept:
+    """The end of 's|'t|'re|'ve|'m|'ll|'d at s[i], or i; `fold`: in any case, and with U+017F for s."""
+    if n - i < 2 or s[i] != c"'":
+        return i
+    cdef int a = s[i + 1] | 32 if fold else s[i + 1]
+    if a == c"s" or a == c"t" or a == c"m" or a == c"d":
+        return i + 2
+    if n - i < 3:
+        return i
+    cdef int b = s[i + 2] | 32 if fold else s[i + 2]
+    if (a == c"r" and b == c"e") or (a == c"v" and b == c"e") or (a == c"l" and b == c"l"):
+        return i + 3
+    return i + 3 if fold and s[i + 1] == 0xC5 and s[i + 2] == 0xBF else i
 
 
 cdef int64_t next_gpt2(const uint8_t* s, int64_t i, int64_t n) noexcept:
-    """The end of the piece that starts at s[i], i < n. The comments are segment.PATTERNS["gpt2"]."""
+    r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
     cdef int size
-    cdef int kind
     cdef int64_t j = i
-    cdef int64_t last
-    # 's|'t|'re|'ve|'m|'ll|'d
-    if s[i] == c"'" and i + 1 < n:
-        if s[i + 1] == c"s" or s[i + 1] == c"t" or s[i + 1] == c"m" or s[i + 1] == c"d":
-            return i + 2
-        if i + 2 < n and ((s[i + 2] == c"e" and (s[i + 1] == c"r" or s[i + 1] == c"v"))
-                          or (s[i + 2] == c"l" and s[i + 1] == c"l")):
-            return i + 3
-    #  ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
-    if s[i] == c" " and i + 1 < n and KIND[char_class(s + i + 1, n - i - 1, &size)] != SPACE:
+    cdef int kind = kind_at(s, i, n, &size)
+    if s[i] == c" ":
+        kind = kind_at(s, i + 1, n, &size)
+        if kind & SPACE or size == 0:
+            return next_space(s, i, n, False)
         j = i + 1
-    kind = KIND[char_class(s + j, n - j, &size)]
-    if kind != SPACE:
-        while True:
-            j += size
-            if j == n or KIND[char_class(s + j, n - j, &size)] != kind:
-                return j
-    # \s+(?!\S)|\s+: a run of spaces leaves its last one to what follows, if there is another before it
+    elif s[i] == c"'":
+        j = suffix(s, i, n, False)
+        if j > i:
+            return j
+    if kind & LETTER:
+        return run_of(LETTER, s, j + size, n)
+    if kind & NUMBER:
+        return run_of(NUMBER, s, j + size, n)
+    if kind & SPACE:
+        return next_space(s, i, n, False)
+    return run_of_no(LETTER | NUMBER | SPACE, s, j + size, n)
+
+
+cdef inline int64_t numbers(const uint8_t* s, int64_t i, int64_t n, int most) noexcept:
+    r"""The end of \p{N}{0,most} at s[i]."""
+    cdef int size
+    while most > 0 and kind_at(s, i, n, &size) & NUMBER:
+        i += size
+        most -= 1
+    return i
+
+
+cdef inline int64_t next_like_cl100k(const uint8_t* s, int64_t i, int64_t n, int most, bint end) noexcept:
+    r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,most}| ?[^\s\p{L}\p{N}]+[\r\n]*
+    |\s*[\r\n]+|\s+(?!\S)|\s+; with `end`, \s++$ before \s*[\r\n]+."""
+    cdef int size, next_size, next_kind
+    cdef int64_t j
+    cdef int kind = kind_at(s, i, n, &size)
+    if kind & LETTER:
+        return run_of(LETTER, s, i + size, n)
+    if kind & NUMBER:
+        return numbers(s, i + size, n, most - 1)
+    if s[i] == c"'":
+        j = suffix(s, i, n, True)
+        if j > i:
+            return j
+    next_kind = kind_at(s, i + size, n, &next_size)
+    if next_kind & LETTER and not kind & NEWLINE:
+        return run_of(LETTER, s, i + size + next_size, n)
+    j = i + size
+    if kind & SPACE:
+        if s[i] != c" " or next_size == 0 or next_kind & (LETTER | NUMBER | SPACE):
+            if end:
+                j = run_of(SPACE, s, j, n)
+                if j == n:
+                    return n
+            return next_space(s, i, n, True)
+        j += next_size
+    return run_of(NEWLINE, s, run_of_no(LETTER | NUMBER | SPACE, s, j, n), n)
+
+
+cdef int64_t next_cl100k(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    return next_like_cl100k(s, i, n, 3, True)
+
+
+cdef int64_t next_llama3(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    return next_like_cl100k(s, i, n, 3, False)
+
+
+cdef int64_t next_qwen2(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    return next_like_cl100k(s, i, n, 1, False)
+
+
+cdef inline int64_t cased(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    r"""The end at s[i] of U*L+|U+L*, where U is of kind UPPER and L of kind LOWER, or i.
+
+    U* takes the run of U. If an L follows, L+ goes on from there. If not, U* gives back as little as lets L+ match:
+    all after the last character of the run that is in L too; and if there is none, U+ has the run.
+    """
+    cdef int kind, size
+    cdef int64_t start = i
+    cdef int64_t both = i
     while True:
-        last = j
+        kind = kind_at(s, i, n, &size)
+        if not kind & UPPER:
+            break
+        i += size
+        if kind & LOWER:
+            both = i
+    if kind & LOWER:
+        return run_of(LOWER, s, i + size, n)
+    return both if both > start else i
+
+
+cdef inline int64_t next_like_o200k(const uint8_t* s, int64_t i, int64_t n, int most, bint suffixes) noexcept:
+    r"""[^\r\n\p{L}\p{N}]?U*L+(?i:'s|...)?|[^\r\n\p{L}\p{N}]?U+L*(?i:'s|...)?|\p{N}{1,most}| ?[^\s\p{L}\p{N}]+[\r\n/]*
+    |\s*[\r\n]+|\s+(?!\S)|\s+; the (?i:'s|'t|'re|'ve|'m|'ll|'d)? with `suffixes` only."""
+    cdef int size
+    cdef int kind = kind_at(s, i, n, &size)
+    cdef int64_t start = i
+    cdef int64_t j
+    if kind & NUMBER:
+        return numbers(s, i + size, n, most - 1)
+    if not kind & (UPPER | LOWER | NEWLINE):  # a mark can be the first character, but U* and U+ take it as well
+        start += size
+    j = cased(s, start, n)
+    if j > start:
+        return suffix(s, j, n, True) if suffixes else j
+    j = i + size
+    if kind & SPACE:
+        kind = kind_at(s, j, n, &size)
+        if s[i] != c" " or size == 0 or kind & (NUMBER | SPACE):
+            return next_space(s, i, n, True)
         j += size
-        if j == n:
-            return n
-        if KIND[char_class(s + j, n - j, &size)] != SPACE:
-            return last if last > i else j
+    j = run_of_no(LETTER | NUMBER | SPACE, s, j, n)
+    while j < n and (s[j] == c"\r" or s[j] == c"\n" or s[j] == c"/"):
+        j += 1
+    return j
+
+
+cdef int64_t next_o200k(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    return next_like_o200k(s, i, n, 3, True)
+
+
+cdef int64_t next_tekken(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    return next_like_o200k(s, i, n, 1, False)
+
+
+cdef Scanner scanner_of(str name) except NULL:
+    """The scanner of the pattern that patterns.PATTERNS calls `name`."""
+    if name == "gpt2":
+        return next_gpt2
+    if name == "cl100k":
+        return next_cl100k
+    if name == "llama3":
+        return next_llama3
+    if name == "qwen2":
+        return next_qwen2
+    if name == "o200k":
+        return next_o200k
+    if name == "tekken":
+        return next_tekken
+    raise ValueError(f"no scanner is compiled for the pattern {name!r}")

@@ -1,25 +1,38 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Cutting text into pieces, compiled: the same results as segment.py. Text is bytes."""
+"""Cutting bytes into pieces with the compiled scanners, where no encoder does it in the same pass."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint8_t, uint16_t
 
-from tinyllm.tokenizers._shared cimport code_point
+from tinyllm.tokenizers._shared cimport zeroed
 
 from tinyllm.tokenizers import _unicode as unicode
 
 include "_segment.pxi"
 
 
-def split(bytes data not None):
-    """The pieces of `data` under GPT-2's pattern."""
+def split(bytes data not None, str name not None):
+    """The pieces of `data` under the pattern `name`."""
+    cdef Scanner scan = scanner_of(name)
     cdef const uint8_t* s = data
     cdef int64_t n = len(data)
     cdef int64_t i = 0
     cdef int64_t j
     pieces = []
     while i < n:
-        j = next_gpt2(s, i, n)
+        j = scan(s, i, n)
         pieces.append(data[i:j])
         i = j
+    return pieces
+
+
+def count(bytes data not None, str name not None):
+    """How many pieces `split` gives; for measuring a scanner alone."""
+    cdef Scanner scan = scanner_of(name)
+    cdef const uint8_t* s = data
+    cdef int64_t n = len(data)
+    cdef int64_t i = 0
+    cdef int64_t pieces = 0
+    while i < n:
+        i = scan(s, i, n)
+        pieces += 1
     return pieces

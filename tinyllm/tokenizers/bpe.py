@@ -1,6 +1,6 @@
 """Byte-level byte-pair encoding: GPT-2's tokenizer, and that of most language models since.
 
-Text is cut into pieces by a split pattern (segment.py), a piece is spelled in bytes, and learned merges join
+Text is cut into pieces by a split pattern (pretokenizers/), a piece is spelled in bytes, and learned merges join
 neighbours inside it. Every byte is a token, so any text and any bytes have ids, and decode_bytes(encode(b))
 == b always. This file is the tokenizer around the algorithm; the algorithm is reference/bpe.py in plain
 Python and _bpe.pyx, _bpe_train.pyx compiled, with the same results.
@@ -20,8 +20,8 @@ from typing import Any
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.base import Tokenizer, as_texts, number_specials, utf8
 from tinyllm.tokenizers.engine import choose, core
+from tinyllm.tokenizers.pretokenizers.patterns import split
 from tinyllm.tokenizers.reference import bpe as reference
-from tinyllm.tokenizers.segment import PATTERNS, split
 
 CACHED_PIECES = 1 << 15  # of the "python" engine; the compiled one holds as many in a fixed table
 
@@ -55,8 +55,8 @@ class BPETokenizer(Tokenizer):
         engine: str | None = None,
     ) -> None:
         super().__init__(tokens, special_tokens or {})
-        if pattern not in PATTERNS:
-            raise TokenizerError(f"pattern is {pattern!r}; it must be one of {', '.join(PATTERNS)}")
+        if pattern != "gpt2":
+            raise TokenizerError(f"pattern is {pattern!r}; it must be gpt2")
         self.merges = [(a, b) for a, b in merges]
         self.pattern = pattern
         self.engine = choose(engine)

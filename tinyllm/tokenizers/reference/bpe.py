@@ -21,7 +21,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 
-from tinyllm.tokenizers.segment import split
+from tinyllm.tokenizers.pretokenizers.patterns import split
 
 Pair = tuple[int, int]
 Ranks = Mapping[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the merged token)

@@ -1,0 +1,87 @@
+r"""The split patterns of GPT-2 and its kin: the step before byte-pair encoding. No merge crosses the border of a piece.
+
+A pattern is written once, as the regular expression its authors published. Two engines run it:
+
+- "python": the standard library's `re`, which has no \p{L}, so each class becomes the list of its ranges in
+  the Unicode table;
+- "c": a scanner in _segment.pxi, one function a pattern, over the same table.
+
+Both read bytes. A byte that is no part of well-formed UTF-8 counts as one character that is neither letter,
+number nor space, so any bytes have exactly one segmentation. The pieces are a partition: joined, they are the
+input. Both take linear time: there is nothing in these patterns for `re` to go back over more than once.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from itertools import groupby
+
+from tinyllm.tokenizers import _unicode as unicode
+from tinyllm.tokenizers.engine import core
+
+CASED = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
+SMALL = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+
+# The scanner of a pattern is next_<name> in _segment.pxi. gpt2: https://github.com/openai/gpt-2, src/encoder.py;
+# cl100k and o200k: tiktoken_ext/openai_public.py of tiktoken; llama3, qwen2 and tekken (Mistral): tokenizer.json of
+# those models.
+PATTERNS = {
+    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "cl100k": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+"
+    r"|\s++$|\s*[\r\n]|\s+(?!\S)|\s",
+    "llama3": SUFFIX + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": SUFFIX + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "o200k": rf"[^\r\n\p{{L}}\p{{N}}]?{CASED}*{SMALL}+{SUFFIX}?|[^\r\n\p{{L}}\p{{N}}]?{CASED}+{SMALL}*{SUFFIX}?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "tekken": rf"[^\r\n\p{{L}}\p{{N}}]?{CASED}*{SMALL}+|[^\r\n\p{{L}}\p{{N}}]?{CASED}+{SMALL}*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+
+# Other spellings that give the same pieces. First tiktoken's of GPT-2's, for gpt2, r50k and p50k.
+SPELLINGS = {pattern: name for name, pattern in PATTERNS.items()} | {
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s": "gpt2",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
+    r"(?:'s|'t|'re|'ve|'m|'ll|'d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
+}
+
+GENERAL = {"L": ("Lu", "Ll", "Lt", "Lm", "Lo"), "M": ("Mn", "Mc", "Me"), "N": ("Nd", "Nl", "No")}
+
+
+def split(data: bytes, pattern: str = "gpt2", engine: str = "c") -> list[bytes]:
+    """The pieces of `data` (UTF-8, or any bytes) in order; `pattern` is a key of PATTERNS, else ValueError."""
+    if pattern not in PATTERNS:
+        raise ValueError(f"no split pattern is named {pattern!r}; there are {', '.join(PATTERNS)}")
+    if engine == "c":
+        return core("segment").split(data, pattern)
+    text = data.decode("utf-8", "surrogateescape")  # an invalid byte becomes one lone surrogate, and back
+    return [piece.encode("utf-8", "surrogateescape") for piece in compiled(pattern).findall(text)]
+
+
+@cache
+def compiled(pattern: str) -> re.Pattern[str]:
+    r"""PATTERNS[pattern] with explicit ranges for `re`, which lacks \p and whose \s is not White_Space."""
+    source = PATTERNS[pattern].replace(r"\S", r"[^\s]")
+    source = re.sub(r"\[[^\]]*\]", lambda found: expand(found.group(), "{}"), source)
+    return re.compile(expand(source, "[{}]"))
+
+
+def expand(source: str, form: str) -> str:
+    r"""`source` with each \s and \p{...} as ranges in `form`."""
+    source = source.replace(r"\s", form.format(ranges("white_space", True)))
+    return re.sub(
+        r"\\p\{(\w+)\}", lambda found: form.format(ranges("category", *GENERAL.get(found[1], (found[1],)))), source
+    )
+
+
+@cache
+def ranges(field: str, *values: object) -> str:
+    r"""The code points whose `field` (of _unicode.Record) is one of `values`, as they stand inside [...]."""
+    runs, point = [], 0
+    for inside, run in groupby(unicode.flat().translate(unicode.members(field, *values))):
+        length = sum(1 for _ in run)
+        if inside:
+            runs.append(f"\\U{point:08X}-\\U{point + length - 1:08X}")
+        point += length
+    return "".join(runs)
