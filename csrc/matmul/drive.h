@@ -28,9 +28,10 @@ static void column_of_tiles(const gemm_job *g, gemm_strips a, int64_t m, int64_t
 }
 
 /* A is read in place, but where its steps along k are long or its rows fall into the same few sets of L1; and, stored
- * transposed, where a tile of 6 rows comes back to a line too late to find it in L1. */
+ * transposed, where a strip's lines, far apart as they are, are read for so many panels that a copy pays, or by a tile
+ * of 6 rows, which comes back to a line too late to find it in L1. */
 static int a_in_place(const gemm_job *g) {
-    if (g->kmajor) return MR > 6 || g->ak <= 128;
+    if (g->kmajor) return g->ak <= 128 || (MR > 6 && g->N < 8 * NR);
     return g->ak == 1 && g->am * sizeof(T) % ALIASING != 0;
 }
 
@@ -99,7 +100,7 @@ static int64_t grain_for(int64_t work_per_item) { return 1 + SMALL_WORK / (work_
 
 static int gemm_by_rows(const gemm_job *g) {
     int64_t columns = g->N < NC ? (g->N + NR - 1) / NR * NR : NC;
-    int64_t blocks = PACKED_B / (columns * g->k_step);
+    int64_t blocks = (g->M * g->N <= SMALL_C ? SMALL_PART : PACKED_B) / (columns * g->k_step);
     int64_t k_part = (blocks < 1 ? 1 : blocks) * g->k_step;
     if (k_part > g->K) k_part = g->K;
     int alone = g->K * columns <= SMALL_B && g->N <= NC && g->M >= SMALL_B_ROWS * (int64_t)tl_num_threads();

@@ -18,6 +18,8 @@ enum {
     PACKED_B = 1 << 21,    /* and elements: 8 MB of L3 */
     SMALL_B = 1 << 16,     /* elements that a thread rather packs alone than waits for another, */
     SMALL_B_ROWS = 32,     /* if it has so many rows to use them for: what another core wrote is slow to come */
+    SMALL_C = 1 << 20,     /* elements of a C that comes back from L2 for the next block of K: then B is packed */
+    SMALL_PART = 1 << 18,  /* by so few elements that it stays in L2, too */
     SMALL_A = 768 * 512,   /* elements of a block of A that are read again for every panel of B: about L2 */
     A_STRIDE = KC + 16,    /* between the rows of a strip: no power of two, they fall into different sets of L1 */
     SMALL_WORK = 1 << 17,  /* multiply-adds below which a thread is not worth its start */
