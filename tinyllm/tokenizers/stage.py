@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from tinyllm.tokenizers.aligned import Aligned
 
@@ -33,18 +33,21 @@ class Normalizer(Stage, ABC):
 
 
 class PreTokenizer(Stage, ABC):
-    """Cuts text into pieces; no token crosses the border of a piece.
-
-    `scanner` names the compiled scanner that cuts the bytes of a text in the same way, if there is one ("gpt2");
-    `heeds_first` says whether `split` asks where a text stands.
-    """
-
-    scanner: ClassVar[str | None] = None
-    heeds_first: ClassVar[bool] = False
+    """Cuts text into pieces; no token crosses the border of a piece."""
 
     @abstractmethod
-    def split(self, text: Aligned, first: bool = True) -> list[Aligned]:
+    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
         """The pieces in order, none empty. `first`: the text begins the input (no special token before it)."""
+
+    @property
+    def scanner(self) -> str | None:
+        """The name of the pattern that cuts the bytes of a text in the same way, if there is one ("gpt2")."""
+        return None
+
+    @property
+    def heeds_first(self) -> bool:
+        """Whether `pieces` asks where a text stands."""
+        return False
 
 
 class Model(Stage, ABC):
