@@ -4,6 +4,7 @@ from tinyllm.tokenizers.registry import lazy
 
 STAGES = {
     "BPE": "bpe",
+    "Unigram": "unigram",
 }
 
 __getattr__ = lazy(__name__, STAGES)

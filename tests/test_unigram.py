@@ -1,0 +1,185 @@
+"""The Unigram model: the best, the n best and random segmentations against all segmentations, enumerated."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import compiled
+from tinyllm.tokenizers.models.unigram import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Unigram
+from tinyllm.tokenizers.reference import unigram as reference
+
+ENGINES = ["c", "python"] if compiled() else ["python"]
+
+SCORES = st.integers(-800, -1).map(lambda n: n / 64)  # sums of these are exact in float32 and float64
+PIECES = st.dictionaries(st.text("abé▁", min_size=1, max_size=4), SCORES, min_size=1, max_size=14)
+TEXTS = st.text("abé▁c", min_size=1, max_size=9)
+
+
+def model(pieces: dict[str, float], **options: object) -> Unigram:
+    return Unigram([("<unk>", 0.0), *pieces.items()], 0, **options)  # type: ignore[arg-type]
+
+
+def ways(text: str, pieces: dict[str, float], unknown: float) -> Iterator[tuple[list[str], float]]:
+    """All segmentations and their scores; an unknown character is one where it alone is no piece."""
+    if not text:
+        yield [], 0.0
+    for end in range(1, len(text) + 1):
+        head = text[:end]
+        score = pieces.get(head, unknown if end == 1 else None)
+        if score is not None:
+            for tail, rest in ways(text[end:], pieces, unknown):
+                yield [head, *tail], score + rest
+
+
+def all_ways(text: str, pieces: dict[str, float]) -> dict[tuple[str, ...], float]:
+    unknown = min(0.0, *pieces.values()) - 10.0
+    return {tuple(path): score for path, score in ways(text, pieces, unknown)}
+
+
+def arcs_of(text: str, pieces: dict[str, float]) -> reference.Lattice:
+    names = list(pieces)
+    root = reference.trie({name: i for i, name in enumerate(names)})
+    unknown = (len(names), min(0.0, *pieces.values()) - 10.0)
+    return reference.lattice(text, root, [*pieces.values(), 0.0], unknown)
+
+
+def spelled(path: list[reference.Arc], text: str) -> tuple[str, ...]:
+    return tuple(text[arc.start : arc.end] for arc in path)
+
+
+def fused(path: tuple[str, ...], pieces: dict[str, float]) -> list[int]:
+    """The ids of a path; neighbours that are unknown are one token."""
+    ids = {name: i + 1 for i, name in enumerate(pieces)}
+    out: list[int] = []
+    for name in path:
+        token = ids.get(name, 0)
+        if token or out[-1:] != [0]:
+            out.append(token)
+    return out
+
+
+@given(PIECES, TEXTS)
+def test_viterbi_and_nbest_are_the_best_of_all_ways(pieces: dict[str, float], text: str) -> None:
+    every = all_ways(text, pieces)
+    order = sorted(every.values(), reverse=True)
+    arcs = arcs_of(text, pieces)
+    assert every[spelled(reference.viterbi(arcs), text)] == order[0]
+    found = reference.nbest(arcs, 7)
+    paths = [spelled(path, text) for path, _ in found]
+    assert len(set(paths)) == len(paths) == min(7, len(every))
+    assert [score for _, score in found] == [every[path] for path in paths] == order[:7]
+
+
+@given(PIECES, TEXTS, st.sampled_from([0.0, 0.3, 1.0, 2.5]))
+def test_forward_posteriors_and_entropy_are_sums_over_all_ways(
+    pieces: dict[str, float], text: str, power: float
+) -> None:
+    every = all_ways(text, pieces)
+    arcs = arcs_of(text, pieces)
+    total = math.log(sum(math.exp(power * score) for score in every.values()))
+    assert reference.forward(arcs, power)[-1] == pytest.approx(total, rel=1e-9, abs=1e-9)
+    probability = {path: math.exp(power * score - total) for path, score in every.items()}
+    for arc, share in reference.posteriors(arcs, power):
+        over = 0.0
+        for path, p in probability.items():
+            ends = [sum(map(len, path[:i])) for i in range(len(path) + 1)]
+            over += p * ((arc.start, arc.end) in zip(ends, ends[1:], strict=False))
+        assert share == pytest.approx(over, rel=1e-9, abs=1e-12)
+    entropy = -sum(p * math.log(p) for p in probability.values() if p)
+    assert reference.entropy(arcs, power) == pytest.approx(entropy, rel=1e-6, abs=1e-9)
+
+
+@pytest.mark.parametrize("nbest_size", [-1, 5])
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_samples_come_as_often_as_they_are_probable(nbest_size: int, alpha: float) -> None:
+    """Chi-square against the enumerated probabilities: beyond the 1e-6 quantile this is no chance."""
+    pieces = {"a": -1.0, "b": -1.5, "ab": -1.7, "ba": -2.53, "aba": -3.01, "bb": -2.07}
+    text = "ababba"
+    unigram = model(pieces)
+    every = sorted(all_ways(text, pieces).items(), key=lambda item: -item[1])[: nbest_size if nbest_size > 0 else None]
+    total = sum(math.exp(alpha * score) for _, score in every)
+    n, rng = 4000, random.Random(1)
+    seen = Counter(tuple(unigram.sample(text.encode(), rng, alpha, nbest_size)) for _ in range(n))
+    expected = {tuple(fused(path, pieces)): n * math.exp(alpha * score) / total for path, score in every}
+    assert set(seen) <= set(expected) and len(expected) == len(every)
+    chi_square = sum((seen[ids] - mean) ** 2 / mean for ids, mean in expected.items())
+    freedom = len(expected) - 1
+    bound = freedom * (1 - 2 / (9 * freedom) + 4.75 * math.sqrt(2 / (9 * freedom))) ** 3  # Wilson and Hilferty
+    assert chi_square < bound
+    again = random.Random(1)
+    assert unigram.sample(text.encode(), again, alpha, nbest_size) in map(list, seen)
+    assert unigram.sample(b"", again) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=200)
+@given(PIECES, st.text("abé▁c", max_size=40), st.booleans())
+def test_the_model_takes_the_best_way(engine: str, pieces: dict[str, float], text: str, float32: bool) -> None:
+    unigram = model(pieces, kinds=[UNKNOWN] + [NORMAL] * len(pieces) if float32 else None, engine=engine)
+    path = spelled(reference.viterbi(arcs_of(text, pieces)), text)
+    tokens = unigram.tokenize(text.encode())
+    score = sum(pieces.get(name, min(0.0, *pieces.values()) - 10.0) for name in path)
+    if not float32:  # the unknown piece's own score, 0, counts as a score there
+        assert [token for token, _ in tokens] == fused(path, pieces), score
+    assert sum(width for _, width in tokens) == len(text.encode())
+    assert unigram.encode(text.encode()) == [token for token, _ in tokens]
+    assert tokens == model(pieces, kinds=unigram.kinds, engine="python").tokenize(text.encode())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_longer_last_piece_wins_where_two_ways_are_equal(engine: str) -> None:
+    unigram = model({"a": -1.0, "aa": -2.0, "b": -1.0, "ab": -2.0}, engine=engine)
+    assert unigram.encode(b"aaa") == [1, 2] and unigram.encode(b"aab") == [1, 4] and unigram.encode(b"aa") == [2]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_is_unknown_is_one_token_or_bytes(engine: str) -> None:
+    pieces = [("<unk>", 0.0), ("a", -1.0), *((f"<0x{byte:02X}>", 0.0) for byte in range(256))]
+    kinds = [UNKNOWN, NORMAL] + [BYTE] * 256
+    with_bytes = Unigram(pieces, 0, True, kinds, engine=engine)
+    assert with_bytes.tokenize("aé".encode()) == [(1, 1), (2 + 0xC3, 1), (2 + 0xA9, 1)]
+    assert with_bytes.tokenize(b"\xe9a") == [(2 + 0xEF, 1), (2 + 0xBF, 0), (2 + 0xBD, 0), (1, 1)]
+    without = model({"a": -1.0}, engine=engine)
+    assert without.tokenize("éé\U0001f600a☃".encode()) == [(0, 8), (1, 1), (0, 3)]
+    assert without.tokenize(b"\xff\xe2\x96a") == [(0, 3), (1, 1)]
+    with pytest.raises(TokenizerError, match="no piece of the vocabulary spells 'é'"):
+        Unigram([("a", -1.0)], engine=engine).encode("aé".encode())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_kinds_say_what_is_read_out_of_text(engine: str) -> None:
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("a", -1.0), ("b", -1.0), ("ab", -0.5), ("bab", -9.0)]
+    kinds = [UNKNOWN, CONTROL, NORMAL, NORMAL, UNUSED, USER_DEFINED]
+    assert Unigram(pieces, 0, False, kinds, engine=engine).encode(b"ab<s>babb") == [2, 3, 0, 5, 3]
+    every = Unigram(pieces, 0, engine=engine)
+    assert every.encode(b"ab<s>b") == [4, 1, 3]
+    assert every.reserving(frozenset({1})).encode(b"ab<s>b") == [4, 0, 3]
+    assert every.reserving(frozenset()) is every
+
+
+def test_what_cannot_be_a_vocabulary_is_refused() -> None:
+    for vocab, words in [
+        ([], "empty"),
+        ([("a", math.nan)], "finite"),
+        ([("a", 1.0), ("a", 2.0)], "pieces 0 and 1 are both 'a'"),
+        ([("", 1.0)], "piece 0 is empty"),
+        ([("\ud800", 1.0)], "surrogate"),
+    ]:
+        with pytest.raises(TokenizerError, match=words):
+            Unigram(vocab)
+    with pytest.raises(TokenizerError, match="unk_id is 1"):
+        Unigram([("a", 0.0)], 1)
+    with pytest.raises(TokenizerError, match="kinds must be 1 numbers"):
+        Unigram([("a", 0.0)], kinds=[1, 1])
+    with pytest.raises(ValueError, match="alpha"):
+        Unigram([("a", 0.0)]).sample(b"a", random.Random(0), math.inf)
+    with pytest.raises(ValueError, match="n must be"):
+        Unigram([("a", 0.0)]).nbest(b"a", 0)
