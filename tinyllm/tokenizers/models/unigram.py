@@ -61,9 +61,7 @@ class Unigram(Model):
         if self.unk_id is not None and not 0 <= self.unk_id < len(self.vocab):
             raise TokenizerError(f"unk_id is {self.unk_id}; the ids are 0 to {len(self.vocab) - 1}")
         if self.kinds is not None and (len(self.kinds) != len(self.vocab) or not set(self.kinds) <= set(range(1, 7))):
-            raise TokenizerError(
-                f"kinds must be {len(self.vocab)} numbers from 1 (NORMAL) to 6 (BYTE), one an id"
-            )
+            raise TokenizerError(f"kinds must be {len(self.vocab)} numbers from 1 (NORMAL) to 6 (BYTE), one an id")
         kinds = self.kinds or [NORMAL] * len(self.vocab)
         put("_scores", [0.1 * (len(token) - 1) if kind == USER_DEFINED else float(score)
                         for (_, score), token, kind in zip(self.vocab, self.tokens, kinds, strict=True)])  # fmt: skip

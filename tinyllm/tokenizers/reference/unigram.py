@@ -23,7 +23,7 @@ import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 UNKNOWN_PENALTY = 10.0  # an unknown character scores this much less than the worst piece
 RESET = 100_000.0  # a float32 sum beyond it starts again from 0, as SentencePiece's does
@@ -44,7 +44,7 @@ def trie(pieces: Mapping[str, int]) -> dict:
     """Nested dicts by character; the id of the piece that ends in a dict is at the key ""."""
     root: dict = {}
     for spelling, token in pieces.items():
-        node: dict | None = root
+        node: Any = root
         for character in spelling:
             node = node.setdefault(character, {})
         node[""] = token
@@ -58,7 +58,7 @@ def lattice(text: str, root: dict, scores: Sequence[float], unknown: tuple[int, 
     arcs: Lattice = []
     for start in range(len(text)):
         here = []
-        node: dict | None = root
+        node: Any = root
         for end in range(start, len(text)):
             node = node.get(text[end])
             if node is None:
