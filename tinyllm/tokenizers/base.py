@@ -209,6 +209,8 @@ def utf8(text: str | bytes) -> bytes:
     """`text` as bytes; TokenizerError for a str with a lone surrogate, which no UTF-8 stands for."""
     if isinstance(text, bytes):
         return text
+    if not isinstance(text, str):
+        raise TypeError(f"text must be str or bytes, not {type(text).__name__}")
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -23,7 +23,7 @@ class BPE(Model):
 
     tokens: Sequence[bytes]
     merges: Sequence[tuple[int, int]] = ()
-    engine: str | None = None
+    engine: str | None = field(default=None, compare=False)
     _byte_ids: list[int] = field(init=False, repr=False)
     _ranks: dict[tuple[int, int], tuple[int, int]] = field(init=False, repr=False)
     _encoder: Any = field(init=False, repr=False, default=None)

@@ -1,0 +1,224 @@
+"""The pipeline: stages composed, added tokens, what a model takes, and text back out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import BPETokenizer, decoders, postprocess
+from tinyllm.tokenizers.added import AddedToken, Finder
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
+from tinyllm.tokenizers.models import BPE
+from tinyllm.tokenizers.pipeline import Tokenizer
+from tinyllm.tokenizers.stage import Decoder, Normalizer, PostProcessor, PreTokenizer, as_json, from_json
+
+fixed = settings(max_examples=200)
+
+BYTES = [bytes([byte]) for byte in range(256)]
+TRAINED = BPETokenizer.train("to be or not to be, that is the question: naïve café\n" * 3, 290, engine="python")
+MODEL = BPE(TRAINED.tokens, TRAINED.merges)
+END = AddedToken("<|end|>", special=True)
+TEXT = st.text(st.sampled_from("to be qusinaéï北🙂\n<|end|>\u0301A"), max_size=40)
+
+
+@dataclass(frozen=True)
+class Words(PreTokenizer):
+    """Runs of what is no space, each with the spaces before it."""
+
+    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
+        return [text.cut(*found.span()) for found in re.finditer(r"\s*\S+|\s+$", text.text)]
+
+
+@dataclass(frozen=True)
+class Lower(Normalizer):
+    def normalize(self, text: Aligned) -> Aligned:
+        found = re.finditer("[A-Zé]", text.text)
+        return text.edited([(*m.span(), {"é": "ee"}.get(m.group(), m.group().lower())) for m in found])
+
+
+def made(*added, **stages) -> Tokenizer:
+    stages = {"pre_tokenizer": Words(), "decoder": decoders.ByteLevel(), **stages}
+    return Tokenizer(MODEL, added_tokens=added, **stages)
+
+
+@fixed
+@given(TEXT)
+def test_ids_offsets_and_text_agree(text):
+    for tokenizer in made(END), made(END, pre_tokenizer=None), made(END, normalizer=Lower()):
+        normal = text if tokenizer.normalizer is None else text.lower().replace("é", "ee")
+        ids = tokenizer.encode(text)
+        assert tokenizer.decode(ids) == normal
+        for one in text, text.encode():
+            encoding = tokenizer.encode_with_offsets(one)
+            assert encoding.ids == ids == tokenizer.encode(one)
+            starts, ends = [span[0] for span in encoding.offsets], [span[1] for span in encoding.offsets]
+            assert starts == sorted(starts) and ends == sorted(ends)
+            assert all(0 <= a < b <= len(one) for a, b in encoding.offsets)
+            assert not ids or (starts[0], ends[-1]) == (0, len(one))
+        encoding = tokenizer.encode_with_offsets(text, "all")
+        assert encoding.ids == tokenizer.encode(text, "all") == tokenizer.encode(text.encode(), ["<|end|>"])
+        assert [text[a:b] for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if i == 290] == [
+            "<|end|>"
+        ] * text.count("<|end|>")
+
+
+def test_added_tokens():
+    tokenizer = made(END, "bear", AddedToken("bz", single_word=True), AddedToken("XX", lstrip=True, rstrip=True))
+    names = {290: "<|end|>", 291: "bear", 292: "bz", 293: "XX"}
+    assert tokenizer.vocab_size == 294 and {i: t.content for i, t in tokenizer.added_tokens.items()} == names
+
+    def parts(text, allowed=()):
+        encoding = tokenizer.encode_with_offsets(text, allowed)
+        assert encoding.ids == tokenizer.encode(text, allowed)
+        return [text[a:b] for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True) if i >= 290]
+
+    assert parts("a bear, bz <|end|>") == ["bear", "bz"]
+    assert parts("a bear<|end|>", "all") == ["bear", "<|end|>"]
+    assert parts("bz bearbz abz bz1 bz_ bz\u0301 -bz-") == ["bz", "bear", "bz"]
+    assert parts("a \t XX\n XX  b XX") == [" \t XX\n ", "XX  ", " XX"]
+    assert tokenizer.add_tokens(["new", END.content + "!"]) == 296
+    assert parts("a newbear") == ["new", "bear"]
+    assert tokenizer.decode([290, 294], skip_special_tokens=True) == "new"
+    with pytest.raises(TokenizerError, match="'new' is given twice"):
+        tokenizer.add_tokens(["new"])
+
+
+def test_ids_of_added_tokens():
+    tokenizer = Tokenizer(MODEL, added_tokens={AddedToken("<a>", special=True): 300, "b": 65, "<c>": 290})
+    assert tokenizer.vocab_size == 301 and tokenizer.special_tokens == {"<a>": 300}
+    assert tokenizer.id_of("<c>") == 290 and tokenizer.id_of(b"to") == MODEL.tokens.index(b"to")
+    with pytest.raises(TokenizerError, match=r"ids\[1\] is 295"):
+        tokenizer.decode([290, 295])
+    for bad, message in [
+        ({"x": 5}, r"'x' has id 5, which is the id of b'&'"),
+        ({"x": 1 << 40}, "far from the 290 others"),
+        ({"x": 290, "y": 290}, "'y' has id 290, which is the id of b'x'"),
+        (["x", "x"], "'x' is given twice"),
+        ([""], "name of an added token is empty"),
+        ([AddedToken("be", special=True)], "makes the special token b'be'"),
+    ]:
+        with pytest.raises(TokenizerError, match=message):
+            Tokenizer(MODEL, added_tokens=bad)
+
+
+def test_normalized_added_tokens():
+    tokenizer = made(AddedToken("ONE", normalized=True), AddedToken("TWO", normalized=False), normalizer=Lower())
+    encoding = tokenizer.encode_with_offsets("é One one TWO two")
+    found = [("é One one TWO two"[a:b], i) for i, (a, b) in zip(encoding.ids, encoding.offsets, strict=True)]
+    assert [pair for pair in found if pair[1] >= 290] == [("One", 290), ("one", 290), ("TWO", 291)]
+
+
+NAMES = st.lists(st.text("ab <", min_size=1, max_size=4), min_size=1, max_size=8, unique=True)
+
+
+@fixed
+@given(NAMES, st.text("ab <", max_size=30))
+def test_the_longest_name_is_found_from_left_to_right(names, text):
+    pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
+    finder = Finder((name, AddedToken(name), i) for i, name in enumerate(names))
+    parts = list(finder.cut(text))
+    assert "".join(text[a:b] for a, b, _ in parts) == text
+    assert [(a, b, i) for a, b, i in parts if i is not None] == [
+        (*m.span(), names.index(m.group())) for m in pattern.finditer(text)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("slot", "stage"),
+    [
+        (Decoder, decoders.WordPiece(cleanup=False)),
+        (
+            Decoder,
+            decoders.Sequence((decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.CTC())),
+        ),
+        (PostProcessor, postprocess.TemplateProcessing.of("<s> $A", "<s> $A $B:1", {"<s>": 1})),
+        (PostProcessor, postprocess.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)),
+    ],
+)
+def test_stages_come_back_from_json(slot, stage):
+    assert from_json(slot, as_json(stage)) == stage
+
+
+@pytest.mark.parametrize(
+    ("slot", "value", "message"),
+    [
+        (Decoder, [], "$.x is []; it must be an object"),
+        (Decoder, {}, "$.x.type is null; it must be the name of a Decoder"),
+        (Decoder, {"type": "Nothing"}, "$.x.type is 'Nothing'; tinyllm has no Decoder of that type"),
+        (Decoder, {"type": "Chain"}, "$.x.type is 'Chain'; tinyllm has no Decoder"),
+        (Decoder, {"type": "Strip", "content": 5}, "$.x.content is 5; it must be a string"),
+        (Decoder, {"type": "Strip", "start": True}, "$.x.start is true; it must be an integer"),
+        (Decoder, {"type": "Strip", "start": -1}, "$.x: Strip takes one character and two counts"),
+        (Decoder, {"type": "Strip", "stop_": 1}, "$.x.stop_ is a field that tinyllm doesn't know"),
+        (Decoder, {"type": "Replace", "content": ""}, "$.x.pattern is missing"),
+        (Decoder, {"type": "Sequence", "decoders": [{"type": "Fuse"}, 1]}, "$.x.decoders[1] is 1; it must be an obj"),
+        (PostProcessor, {"type": "BertProcessing", "sep": ["a", 1], "cls": ["a"]}, "$.x.cls is ['a']; it must be a li"),
+        (PostProcessor, {"type": "BertProcessing", "sep": ["a", "b"], "cls": 1}, "$.x.sep[1] is 'b'; it must be an in"),
+    ],
+)
+def test_errors_name_the_place(slot, value, message):
+    with pytest.raises(TokenizerError) as caught:
+        from_json(slot, value, "$.x")
+    assert message in str(caught.value)
+
+
+TOKENS = [
+    b"##a",
+    b" .",
+    b"  ",
+    "▁".encode(),
+    "▁a▁".encode(),
+    b"<0x41>",
+    b"<0xC3>",
+    b"<0xA9>",
+    b"b</w>",
+    b"|b",
+    b"<pad>",
+]
+DECODERS = [
+    decoders.WordPiece(),
+    decoders.Metaspace(),
+    decoders.Metaspace(prepend_scheme="never"),
+    decoders.ByteLevel(),
+    decoders.Sequence((decoders.ByteFallback(), decoders.Strip(" ", 1, 1), decoders.BPEDecoder())),
+    decoders.Sequence(
+        (decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 2, 2))
+    ),
+    decoders.CTC(),
+    None,
+]
+
+
+@fixed
+@given(
+    st.sampled_from(DECODERS),
+    st.lists(st.one_of(st.integers(256, 266), st.sampled_from([32, 97, 195, 169])), max_size=12),
+)
+def test_stream_gives_what_decode_gives(decoder, ids):
+    tokenizer = Tokenizer(BPE([*BYTES, *TOKENS]), decoder=decoder)
+    for skip in False, True:
+        stream = tokenizer.stream(skip)
+        for _ in range(2):  # after finish, as new
+            text = "".join(map(stream.push, ids)) + stream.finish()
+            assert text == tokenizer.decode(ids, skip)
+
+
+def test_truncation_padding_and_templates():
+    ids = list(range(10, 20))
+    parts = [Encoding.of(ids, [(i, i + 1) for i in range(10)]), Encoding.of([1, 2], [(0, 1), (1, 2)])]
+    first, second = Truncation(8, stride=1).apply(parts, 2)
+    assert (first.ids, second.ids) == ([10, 11, 12, 13], [1, 2])
+    assert [window.ids for window in first.overflowing] == [[13, 14, 15, 16], [16, 17, 18, 19]]
+    template = postprocess.TemplateProcessing.of("[C] $A", "[C] $A [S] $B:1", {"[C]": 100, "[S]": 101})
+    whole = joined(template.process([first, second], [], True))
+    assert whole.ids == [100, 10, 11, 12, 13, 101, 1, 2] and whole.type_ids == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert whole.sequence_ids == [None, 0, 0, 0, 0, None, 1, 1] and len(whole.overflowing) == 2
+    (padded,) = Padding(pad_to_multiple_of=6, pad_id=7, direction="Left").apply([whole])
+    assert padded.ids == [7] * 4 + whole.ids[4:] and padded.attention_mask == [0] * 4 + [1] * 8
+    assert all(len(window) == 12 for window in padded.overflowing)

@@ -1,0 +1,95 @@
+"""Tokens that are found in the text before a model sees it: special tokens, and whatever a vocabulary was extended by.
+
+At each place the longest name that begins there is found, from left to right, without overlap. What an added token
+asks for beside (to stand alone, to take the space around it) is as in Hugging Face's `tokenizers`. Names are looked
+for along a trie, from the characters that some name begins with: hundreds of names cost no more than a few.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from unicodedata import category
+
+from tinyllm.errors import TokenizerError
+
+SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # White_Space, as a class of `re`
+SPACE, SPACE_RUN = re.compile(f"[{SPACES}]"), re.compile(f"[{SPACES}]*")
+END = ""  # the key under which a node of the trie has the token whose name ends there
+
+
+@dataclass(frozen=True)
+class AddedToken:
+    """`content` is the name. `single_word`: not inside a word. `lstrip`, `rstrip`: takes the white space before, after
+    it. `normalized`: looked for in the normalized text (and normalized itself); by default unless it is special.
+    `special`: found only where `allowed_special` says so, and left out by `skip_special_tokens`.
+    """
+
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool | None = None
+    special: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.content:
+            raise TokenizerError("the name of an added token is empty; it must have at least one character")
+        if self.normalized is None:
+            object.__setattr__(self, "normalized", not self.special)
+
+
+class Finder:
+    """Finds names in a text. `names`: each as it stands in the text, its token, its id; none twice."""
+
+    def __init__(self, names: Iterable[tuple[str, AddedToken, int]]) -> None:
+        self._trie: dict[str, Any] = {}
+        for name, token, number in names:
+            node = self._trie
+            for character in name:
+                node = node.setdefault(character, {})
+            if name:
+                node.setdefault(END, (token, number))
+        self._first = re.compile(f"[{''.join(map(re.escape, self._trie))}]")
+
+    def cut(self, text: str) -> Iterator[tuple[int, int, int | None]]:
+        """The text as (start, end, id of the token found there, or None): a partition, no part empty."""
+        done, at = 0, 0
+        while begin := self._first.search(text, at):
+            start = begin.start()
+            at, found = self._longest(text, start)
+            if found is None:
+                continue
+            token, number = found
+            if token.single_word and (in_word(text[start - 1 : start]) or in_word(text[at : at + 1])):
+                continue
+            while token.lstrip and start > done and SPACE.match(text, start - 1):
+                start -= 1
+            if token.rstrip:
+                at = SPACE_RUN.match(text, at).end()  # type: ignore[union-attr]
+            if start > done:
+                yield done, start, None
+            yield start, at, number
+            done = at
+        if done < len(text):
+            yield done, len(text), None
+
+    def _longest(self, text: str, start: int) -> tuple[int, tuple[AddedToken, int] | None]:
+        """The end of the longest name that begins at `start`, and its token; start + 1 and None if none does."""
+        node, found, end = self._trie, None, start + 1
+        for i in range(start, len(text)):
+            below = node.get(text[i])
+            if below is None:
+                break
+            node = below
+            if END in node:
+                found, end = node[END], i + 1
+        return end, found
+
+
+def in_word(character: str) -> bool:
+    r"""Whether a character is of a word: Unicode's \w (letters, marks, decimal and letter numbers, connectors)."""
+    kind = category(character) if character else "none"
+    return kind[0] in "LM" or kind in ("Nd", "Nl", "Pc") or (character != "" and character in "\u200c\u200d")

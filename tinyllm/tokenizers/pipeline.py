@@ -1,0 +1,383 @@
+"""A tokenizer: normalizer, pre-tokenizer, model, post-processor and decoder, put together.
+
+    tok = Tokenizer(BPE(tokens, merges), pre_tokenizer=ByteLevel(add_prefix_space=False), decoder=decoders.ByteLevel(),
+                    added_tokens=[AddedToken("<|endoftext|>", special=True)])
+    tok.encode("To be") -> ids;  tok.prepare("one text", "and its pair") -> Encoding;  tok.decode(ids) -> text
+
+- In text, the name of a special token is text like any other. Only names passed as `allowed_special` are recognised;
+  otherwise whoever writes a prompt could write control tokens into it. Added tokens that are not special are always
+  found.
+- `encode` gives the ids of a text and nothing else. What a model takes beside (template, pairs, truncation, padding)
+  is `prepare`.
+- Ids take the fastest way there is: one compiled function from bytes to ids where the model has it, else stage by
+  stage, with the same result. Offsets go stage by stage.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import index
+from os import PathLike
+from typing import Any
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.added import AddedToken, Finder
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.base import utf8
+from tinyllm.tokenizers.decoders import FlowDecoder, Spaced
+from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
+from tinyllm.tokenizers.postprocess import numbered
+from tinyllm.tokenizers.spans import Spans
+from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, as_json
+
+Text = str | bytes
+Fused = Callable[[bytes], list[int]]
+
+
+class Tokenizer:
+    """See the top of the file. `tokens[i]` is the spelling of id i as bytes, b"" where a vocabulary has a gap.
+
+    `added_tokens`: AddedToken or names, or a mapping of these to their ids. Those that the model's vocabulary has keep
+    its id, others get the next ids after it. All attributes are to be read, not written, but for `truncation` and
+    `padding`, which `prepare` uses.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        normalizer: Normalizer | None = None,
+        pre_tokenizer: PreTokenizer | None = None,
+        post_processor: PostProcessor | None = None,
+        decoder: Decoder | None = None,
+        added_tokens: Iterable[str | AddedToken] | Mapping[str | AddedToken, int] = (),
+        truncation: Truncation | None = None,
+        padding: Padding | None = None,
+    ) -> None:
+        self.model = model
+        self.normalizer = normalizer
+        self.pre_tokenizer = pre_tokenizer
+        self.post_processor = post_processor
+        self.decoder = decoder
+        self.truncation = truncation
+        self.padding = padding
+        self.tokens: list[bytes] = list(model.tokens)
+        self.added_tokens: dict[int, AddedToken] = {}
+        self._ids: dict[bytes, int] = {}
+        for i, token in enumerate(self.tokens):
+            self._ids.setdefault(token, i)
+        self._add(added_tokens)
+
+    # ---- Vocabulary ----
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, added tokens included: ids are 0 ... vocab_size - 1."""
+        return len(self.tokens)
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The names of the special tokens, and their ids."""
+        return dict(self._special)
+
+    def id_of(self, token: str | bytes) -> int | None:
+        """The id of a token by its spelling (of several the first), or None."""
+        return self._ids.get(utf8(token))
+
+    def add_tokens(self, tokens: Iterable[str | AddedToken]) -> int:
+        """Add tokens after the vocabulary; ids given before stay. Names that are tokens already become added tokens
+        under their id. Returns the new vocab_size: a model's embedding needs as many rows.
+        """
+        self._add(tokens)
+        return self.vocab_size
+
+    def _add(self, tokens: Iterable[str | AddedToken] | Mapping[str | AddedToken, int]) -> None:
+        if isinstance(tokens, str):
+            raise TypeError(f"added tokens are several names, not one str: [{tokens!r}]")
+        given: dict[str, int] = {token.content: i for i, token in self.added_tokens.items()}
+        wanted = tokens.items() if isinstance(tokens, Mapping) else ((token, None) for token in tokens)
+        for token, number in wanted:
+            token = AddedToken(token) if isinstance(token, str) else token
+            spelled = utf8(token.content)
+            if token.content in given:
+                raise TokenizerError(f"added token {token.content!r} is given twice")
+            if number is None:
+                found = self._ids.get(spelled, len(self.tokens))
+            else:
+                found = number
+            self._put(found, spelled, token)
+            given[token.content] = found
+        self._build()
+
+    def _put(self, number: int, spelled: bytes, token: AddedToken) -> None:
+        if number < 0 or number > len(self.tokens) + (1 << 20):
+            raise TokenizerError(
+                f"added token {token.content!r} has id {number}, far from the {len(self.tokens)} others"
+            )
+        self.tokens += [b""] * (number + 1 - len(self.tokens))
+        if self.tokens[number] not in (b"", spelled) or number in self.added_tokens:
+            raise TokenizerError(
+                f"added token {token.content!r} has id {number}, which is the id of {self.tokens[number]!r}"
+            )
+        self.tokens[number] = spelled
+        self._ids.setdefault(spelled, number)
+        self.added_tokens[number] = token
+
+    def _build(self) -> None:
+        """All that follows from the stages and the added tokens."""
+        self._special = {token.content: i for i, token in self.added_tokens.items() if token.special}
+        self._special_ids = frozenset(self._special.values())
+        self._gaps = frozenset(i for i, token in enumerate(self.tokens) if not token and i >= len(self.model.tokens))
+        self._model = self.model.reserving(self._special_ids)
+        self._fused: Fused | None = self._model.fused(self.normalizer, self.pre_tokenizer)
+        self._fused_rest: Fused | None = self._fused
+        if self.normalizer is not None:
+            self._fused_rest = self._model.fused(None, self.pre_tokenizer)
+        self._later = (
+            self.pre_tokenizer is None or not self.pre_tokenizer.heeds_first
+        )  # whether a later part is as a first
+        self._finders: dict[frozenset[str], tuple[Finder | None, Finder | None]] = {}
+        always = any(not token.special for token in self.added_tokens.values())
+        self._direct: Fused | None = None if always else self._fused
+        self._joins = isinstance(self.decoder, FlowDecoder) and self.decoder.joins
+
+    # ---- Encoding ----
+
+    def encode(self, text: Text, allowed_special: str | Iterable[str] = ()) -> list[int]:
+        """The ids of `text`. `allowed_special`: names of special tokens to recognise in it, or "all".
+
+        Raises TokenizerError for a lone surrogate in a str, a name that is no special token, and, in tokenizers that
+        have no token for what they don't know, for that.
+        """
+        if not allowed_special and self._direct is not None:
+            return self._direct(utf8(text))
+        data = utf8(text)
+        found, found_later = self._finder(allowed_special)
+        if found is None and found_later is None and self._fused is not None:
+            return self._fused(data)
+        ids: list[int] = []
+        source = text if isinstance(text, str) else data.decode("utf-8", "surrogateescape")
+        for start, end, token in found.cut(source) if found else _whole(source):
+            if token is not None:
+                ids.append(token)
+            elif found_later is None and self._fused is not None and (start == 0 or self._later):
+                ids += self._fused(_bytes(source[start:end]))
+            else:
+                for piece, known in self._pieces(Aligned.of(source[start:end], start), found_later, self._fused_rest):
+                    if known is not None:
+                        ids.append(known)
+                    elif self._fused_rest is not None and (self._later or piece.starts[0] == 0):
+                        ids += self._fused_rest(_bytes(piece.text))
+                    else:
+                        ids += self._model.encode(_bytes(piece.text))
+        return ids
+
+    def encode_batch(self, texts: Iterable[Text], allowed_special: str | Iterable[str] = ()) -> list[list[int]]:
+        """`encode` of each text."""
+        allowed = allowed_special if isinstance(allowed_special, str) else tuple(allowed_special)
+        return [self.encode(text, allowed) for text in _several(texts, "encode_batch", "encode")]
+
+    def encode_with_offsets(self, text: Text, allowed_special: str | Iterable[str] = ()) -> Encoding:
+        """The ids of `text` and the span of text that each came from."""
+        data = utf8(text)
+        found, found_later = self._finder(allowed_special)
+        spans = Spans(text)
+        for start, end, token in found.cut(spans.text) if found else _whole(spans.text):
+            if token is not None:
+                spans.add_token(token, start, end)
+            elif found is None and self._quick(spans, data, found_later):
+                break
+            else:
+                for piece, known in self._pieces(spans.aligned(start, end), found_later, None):
+                    if known is not None:
+                        spans.add_token(known, *piece.span(0, len(piece.text)), done=True)
+                    else:
+                        part = _bytes(piece.text)
+                        spans.add_piece(piece, part, self._model.tokenize(part))
+        return Encoding.of(spans.ids, spans.spans)
+
+    def _quick(self, spans: Spans, data: bytes, found_later: Finder | None) -> bool:
+        """Whether the tokens, joined, are the text: then they are its spans, whatever the stages do."""
+        if self.normalizer is not None or found_later is not None or self._fused is None:
+            return False
+        ids = self._fused(data)
+        parts = [self.tokens[i] for i in ids]
+        if b"".join(parts) != data:
+            return False
+        spans.add_parts(ids, parts)
+        return True
+
+    def _pieces(self, text: Aligned, found: Finder | None, fused: Fused | None) -> Iterator[tuple[Aligned, int | None]]:
+        """The pieces of a part of a text, normalized, and the added tokens in it; with `fused`, not yet cut."""
+        if self.normalizer is not None:
+            text = self.normalizer.normalize(text)
+        for start, end, token in found.cut(text.text) if found else _whole(text.text):
+            part = text.cut(start, end)
+            if token is not None:
+                yield part, token
+            elif self.pre_tokenizer is None or (fused is not None and (self._later or part.starts[0] == 0)):
+                yield part, None
+            else:
+                for piece in self.pre_tokenizer.pieces(part, part.starts[0] == 0):
+                    yield piece, None
+
+    def _finder(self, allowed_special: str | Iterable[str]) -> tuple[Finder | None, Finder | None]:
+        """What finds the added tokens before normalization, and what finds those that are looked for after it."""
+        names = self._allowed(allowed_special)
+        if names not in self._finders:
+            if len(self._finders) >= 64:
+                self._finders.clear()
+            active = [(t, i) for i, t in self.added_tokens.items() if not t.special or t.content in names]
+            before = [(t.content, t, i) for t, i in active if not t.normalized]
+            after = [(self._normalized(t.content), t, i) for t, i in active if t.normalized]
+            self._finders[names] = Finder(before) if before else None, Finder(after) if after else None
+        return self._finders[names]
+
+    def _normalized(self, name: str) -> str:
+        return name if self.normalizer is None else self.normalizer.normalize(Aligned.of(name)).text
+
+    def _allowed(self, allowed_special: str | Iterable[str]) -> frozenset[str]:
+        if allowed_special == "all":
+            return frozenset(self._special)
+        if isinstance(allowed_special, str):
+            raise TokenizerError(f'allowed_special is {allowed_special!r}; it must be "all" or a collection of names')
+        names = frozenset(allowed_special)
+        if unknown := sorted(names - self._special.keys()):
+            known = ", ".join(map(repr, self._special)) or "none"
+            raise TokenizerError(f"{unknown[0]!r} is no special token of this tokenizer, which has {known}")
+        return names
+
+    # ---- What a model takes ----
+
+    def prepare(
+        self,
+        text: Text,
+        pair: Text | None = None,
+        add_special_tokens: bool = True,
+        allowed_special: str | Iterable[str] = (),
+    ) -> Encoding:
+        """A text, or a pair of texts, through template, truncation and padding, each where this tokenizer has it."""
+        whole = self._prepared(text, pair, add_special_tokens, allowed_special)
+        return self.padding.apply([whole])[0] if self.padding else whole
+
+    def prepare_batch(
+        self,
+        texts: Iterable[Text | tuple[Text, Text]],
+        add_special_tokens: bool = True,
+        allowed_special: str | Iterable[str] = (),
+    ) -> list[Encoding]:
+        """`prepare` of each text or pair (a tuple), padded to the longest of them where padding names no length."""
+        allowed = allowed_special if isinstance(allowed_special, str) else tuple(allowed_special)
+        batch = []
+        for item in _several(texts, "prepare_batch", "prepare"):
+            text, pair = item if isinstance(item, tuple) else (item, None)
+            batch.append(self._prepared(text, pair, add_special_tokens, allowed))
+        return self.padding.apply(batch) if self.padding else batch
+
+    def _prepared(self, text: Text, pair: Text | None, special: bool, allowed_special: str | Iterable[str]) -> Encoding:
+        allowed = allowed_special if isinstance(allowed_special, str) else tuple(allowed_special)
+        parts = [self.encode_with_offsets(one, allowed) for one in (text, pair) if one is not None]
+        processor = self.post_processor
+        if self.truncation:
+            added = processor.added(pair is not None) if processor and special else 0
+            parts = self.truncation.apply(parts, added)
+        return joined(processor.process(parts, self.tokens, special) if processor else numbered(parts))
+
+    # ---- Decoding ----
+
+    def decode_bytes(self, ids: Iterable[int], skip_special_tokens: bool = False) -> bytes:
+        """The bytes of the text of the ids. TokenizerError for an id outside 0 ... vocab_size - 1, TypeError for no
+        integer.
+        """
+        known = self._known(ids, skip_special_tokens)
+        if self._joins:
+            return b"".join(known)
+        step = self._step()
+        parts = [step.push(token) for token in known]
+        return b"".join(parts) + step.finish()
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """The text of the ids. Bytes that are no UTF-8 (a character cut in two, say) become U+FFFD, as in
+        `bytes.decode`.
+        """
+        return self.decode_bytes(ids, skip_special_tokens).decode("utf-8", "replace")
+
+    def stream(self, skip_special_tokens: bool = False) -> Stream:
+        """A new incremental decoder, for text that is generated token by token."""
+        return Stream(self, skip_special_tokens)
+
+    def _known(self, ids: Iterable[int], skip: bool, at: int = 0) -> list[bytes]:
+        """The spellings of the ids, without those of special tokens if these are to be skipped."""
+        tokens, n, out = self.tokens, len(self.tokens), []
+        for position, token in enumerate(ids, at):
+            if not 0 <= (i := index(token)) < n or i in self._gaps:
+                raise TokenizerError(f"ids[{position}] is {i}; this tokenizer has the ids 0 to {n - 1}")
+            if not (skip and i in self._special_ids):
+                out.append(tokens[i])
+        return out
+
+    def _step(self) -> Any:
+        return (self.decoder or Spaced()).begin()
+
+    # ---- Identity and files ----
+
+    def fingerprint(self) -> str:
+        """A SHA-256 (hex) over everything that ids and text depend on: with the same one, they are the same."""
+        stages = [self.model, self.normalizer, self.pre_tokenizer, self.post_processor, self.decoder]
+        added = [[i, as_json(token)] for i, token in sorted(self.added_tokens.items())]
+        text = json.dumps([[as_json(stage) for stage in stages], added], sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write tokenizer.json, whole or not at all; `path` is the file, or a folder that is there to put it in."""
+        from tinyllm.tokenizers import formats
+
+        formats.save(self, path)  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        stages = [self.normalizer, self.pre_tokenizer, self.model, self.post_processor, self.decoder]
+        names = " -> ".join(type(stage).__name__ for stage in stages if stage is not None)
+        return f"{type(self).__name__}({names}, vocab_size={self.vocab_size}, special_tokens={[*self._special]})"
+
+
+class Stream:
+    """Ids in, one at a time; text out as soon as it is certain.
+
+    Joined, it is what `decode` gives for all ids. A token may end inside a character: its bytes are held back until
+    the rest comes or `finish` is called.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._skip = skip_special_tokens
+        self._step = tokenizer._step()
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token: int) -> str:
+        """The text that `token` completes, often several characters, sometimes none."""
+        known = self._tokenizer._known([token], self._skip)
+        return self._characters.decode(b"".join([self._step.push(spelled) for spelled in known]))
+
+    def finish(self) -> str:
+        """What was held back: an unfinished character comes out as U+FFFD. The stream is then as new."""
+        text = self._characters.decode(self._step.finish(), final=True)
+        self._step = self._tokenizer._step()
+        self._characters.reset()
+        return text
+
+
+def _whole(text: str) -> list[tuple[int, int, None]]:
+    """A text in which nothing was found, as Finder.cut gives it."""
+    return [(0, len(text), None)] if text else []
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _several(texts: Iterable[Any], name: str, one: str) -> Iterable[Any]:
+    if isinstance(texts, (str, bytes)):
+        raise TypeError(f"{name} takes several texts, not one {type(texts).__name__}; use {one}")
+    return texts
