@@ -1,6 +1,6 @@
 """SentencePiece's table of character rules, `precompiled_charsmap`: which strings become which.
 
-    rules = charsmap(base64_text);  rules.match("ﬁt", 0) == (1, "fi")     # the longest rule that begins at character 0
+    rules = charsmap(data);  rules.match("ﬁt", 0) == (1, "fi")     # the longest rule that begins at character 0
 
 The table is the size of a trie in bytes (uint32, little-endian), the trie, and the results, each ended by a zero
 byte. The trie is a "double array" (Aoe 1989) as darts-clone lays it out: from unit u, byte b leads to unit
@@ -12,8 +12,6 @@ Rules are read as rules on characters: where a table has a rule that ends within
 
 from __future__ import annotations
 
-import base64
-import binascii
 import struct
 from array import array
 from functools import lru_cache
@@ -25,14 +23,9 @@ CACHED = 1 << 16  # characters
 
 
 @lru_cache(maxsize=16)
-def charsmap(text: str) -> Charsmap:
-    """The table that `text` is the base64 of. TokenizerError if it is none."""
-    try:
-        return Charsmap(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
-        if isinstance(error, TokenizerError):
-            raise
-        raise TokenizerError(f"precompiled_charsmap is no base64: {error}") from None
+def charsmap(data: bytes) -> Charsmap:
+    """The table `data`, read once. TokenizerError if it is none."""
+    return Charsmap(data)
 
 
 class Charsmap:

@@ -32,12 +32,12 @@ BYTE_PIECE = re.compile(rb"<0x([0-9A-F]{2})>")
 
 @dataclass(frozen=True)
 class SentencePieceNormalizer(Normalizer):
-    """Raw text to the text that the model cuts. The fields are NormalizerSpec's, `precompiled_charsmap` as base64, and
+    """Raw text to the text that the model cuts. The fields are NormalizerSpec's, and
     two more that its effect depends on: TrainerSpec's `treat_whitespace_as_suffix` (the added space comes last), and
     the pieces of type USER_DEFINED.
     """
 
-    precompiled_charsmap: str = ""
+    precompiled_charsmap: bytes = b""
     add_dummy_prefix: bool = True
     remove_extra_whitespaces: bool = True
     escape_whitespaces: bool = True

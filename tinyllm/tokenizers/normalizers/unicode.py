@@ -1,0 +1,189 @@
+"""Unicode normalization forms (UAX #15) and Hugging Face's `Nmt`, aligned.
+
+Most text is in its form already, or nearly. A regular expression finds the stretches that may not be (a character
+that decomposes, or one that combines with what is before it); each is normalized by itself and the rest is not
+touched. A stretch is decomposed character by character, its combining marks are sorted by class (Python's sort:
+n log n, where `unicodedata.normalize` is quadratic in the length of a run of marks), and recomposed.
+
+Spans: a character stands for all that it was made of, é for both e and its accent. Marks that changed places stand
+for the whole stretch that they moved in, so that spans stay monotone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from itertools import accumulate
+from typing import ClassVar, Literal, NamedTuple
+from unicodedata import combining, normalize
+
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.normalizers._characters import ASSIGNED, ranges, replaced, translated
+from tinyllm.tokenizers.stage import Normalizer
+
+FormName = Literal["NFC", "NFD", "NFKC", "NFKD"]
+DECOMPOSED: dict[FormName, FormName] = {"NFC": "NFD", "NFKC": "NFKD", "NFD": "NFD", "NFKD": "NFKD"}
+
+
+class _Form(Normalizer):
+    """The common part; `form` is the name that unicodedata knows."""
+
+    form: ClassVar[FormName]
+
+    def normalize(self, text: Aligned) -> Aligned:
+        if text.text.isascii():
+            return text
+        return _edited(text, _changes(text.text, self.form))
+
+
+@dataclass(frozen=True)
+class NFC(_Form):
+    """Canonical composition: é is one character."""
+
+    form: ClassVar[FormName] = "NFC"
+
+
+@dataclass(frozen=True)
+class NFD(_Form):
+    """Canonical decomposition: é is e and U+0301."""
+
+    form: ClassVar[FormName] = "NFD"
+
+
+@dataclass(frozen=True)
+class NFKC(_Form):
+    """Compatibility composition: as NFC, and ﬁ is fi, ² is 2."""
+
+    form: ClassVar[FormName] = "NFKC"
+
+
+@dataclass(frozen=True)
+class NFKD(_Form):
+    """Compatibility decomposition: as NFD, and ﬁ is fi, ² is 2."""
+
+    form: ClassVar[FormName] = "NFKD"
+
+
+class Piece(NamedTuple):
+    """A character, and the places in the text that it was made of: first ... last - 1."""
+
+    character: str
+    first: int
+    last: int
+
+
+def _edited(text: Aligned, changes: Iterator[tuple[int, int, list[Piece]]]) -> Aligned:
+    """`Aligned.edited`, where each character of a replacement has a span of its own."""
+    parts: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    done = 0
+    for start, end, pieces in changes:
+        parts += text.text[done:start], "".join([piece.character for piece in pieces])
+        starts += text.starts[done:start]
+        starts += [text.starts[piece.first] for piece in pieces]
+        ends += text.ends[done:start]
+        ends += [text.ends[piece.last - 1] for piece in pieces]
+        done = end
+    if not done:
+        return text
+    parts.append(text.text[done:])
+    starts += text.starts[done:]
+    ends += text.ends[done:]
+    return Aligned("".join(parts), starts, ends)
+
+
+def _changes(text: str, form: FormName) -> Iterator[tuple[int, int, list[Piece]]]:
+    """The stretches that normalization changes: start, end, and what they become."""
+    joins, suspicious = _patterns(form)
+    for found in suspicious.finditer(text):
+        start, end = found.span()
+        if form != DECOMPOSED[form] and start and joins.match(text, start):
+            start -= 1  # what it combines with
+        pieces = _decomposed(text, start, end, form)
+        if form != DECOMPOSED[form]:
+            pieces = _composed(pieces)
+        if "".join([piece.character for piece in pieces]) != text[start:end]:
+            yield start, end, pieces
+
+
+def _decomposed(text: str, start: int, end: int, form: FormName) -> list[Piece]:
+    """Every character decomposed, and the combining marks of each run in the order of their classes."""
+    form = DECOMPOSED[form]
+    pieces: list[Piece] = []
+    marks: list[Piece] = []
+    for place in range(start, end):
+        for character in normalize(form, text[place]):
+            if combining(character):
+                marks.append(Piece(character, place, place + 1))
+                continue
+            pieces += _ordered(marks)
+            marks = []
+            pieces.append(Piece(character, place, place + 1))
+    return pieces + _ordered(marks)
+
+
+def _ordered(marks: list[Piece]) -> list[Piece]:
+    order = sorted(marks, key=lambda piece: combining(piece.character))
+    if order == marks:
+        return marks
+    return _monotone(order)
+
+
+def _monotone(pieces: list[Piece]) -> list[Piece]:
+    """Spans widened just so far that neither starts nor ends ever fall."""
+    lasts = accumulate((piece.last for piece in pieces), max)
+    firsts = list(accumulate((piece.first for piece in reversed(pieces)), min))[::-1]
+    return [Piece(p.character, first, last) for p, first, last in zip(pieces, firsts, lasts, strict=True)]
+
+
+def _composed(pieces: list[Piece]) -> list[Piece]:
+    """Canonical composition of what `_decomposed` gives."""
+    decomposed = "".join([piece.character for piece in pieces])
+    unused: dict[str, deque[Piece]] = defaultdict(deque)
+    for piece in pieces:
+        unused[piece.character].append(piece)
+    out = []
+    for character in normalize("NFC", decomposed):  # sorted already: linear
+        parts = [unused[part].popleft() for part in normalize("NFD", character)]
+        out.append(Piece(character, min(p.first for p in parts), max(p.last for p in parts)))
+    return _monotone(out)
+
+
+@cache
+def _patterns(form: FormName) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """(a character that combines with the one before it, a stretch that may not be normalized).
+
+    The second: one that changes or combines, and all that combine after it. Vowels and finals of Hangul and some
+    thirty other characters combine though their combining class is 0.
+    """
+    decomposing = DECOMPOSED[form]
+    after = {p for p in ASSIGNED if 0x300 <= p and combining(normalize(decomposing, chr(p))[0])}
+    if form != DECOMPOSED[form]:
+        second = {normalize("NFD", chr(p))[-1] for p in ASSIGNED if _is_composite(chr(p))}
+        after |= {p for p in ASSIGNED if 0x300 <= p and normalize(decomposing, chr(p))[0] in second}
+    changing = {p for p in ASSIGNED if normalize(form, chr(p)) != chr(p)}
+    joins = ranges(sorted(after))
+    return re.compile(f"[{joins}]"), re.compile(f"[{ranges(sorted(after | changing))}][{joins}]*")
+
+
+def _is_composite(character: str) -> bool:
+    return normalize("NFD", character) != character == normalize("NFC", character)
+
+
+@dataclass(frozen=True)
+class Nmt(Normalizer):
+    """Hugging Face's part of SentencePiece's rules: some controls are removed, some spaces and marks become a space.
+
+    Not the rules of SentencePiece itself, which keep U+200D and map U+061C too: those are in `nmt_nfkc`.
+    """
+
+    def normalize(self, text: Aligned) -> Aligned:
+        return translated(replaced(text, _REMOVED, ""), _SPACES)
+
+
+_REMOVED = re.compile("[\x01-\x08\x0b\x0e-\x1f\x7f\x8f\x9f]")
+_SPACES = dict.fromkeys([*b"\t\n\f\r", 0x1680, *range(0x200B, 0x2010), 0x2028, 0x2029, 0x2581, 0xFEFF, 0xFFFD], " ")
