@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 SOURCES = ["csrc/dispatch.c", "csrc/memory.c", "csrc/pool.c"]
+SANITIZED = "libasan" in os.environ.get("LD_PRELOAD", "")  # then neither memory nor time are the program's alone
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
 PACKAGES = {  # Debian's names for what is missing
     "valgrind": "valgrind",
