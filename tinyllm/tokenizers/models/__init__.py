@@ -5,6 +5,7 @@ from tinyllm.tokenizers.registry import lazy
 STAGES = {
     "BPE": "bpe",
     "Unigram": "unigram",
+    "WordPiece": "wordpiece",
 }
 
 __getattr__ = lazy(__name__, STAGES)
