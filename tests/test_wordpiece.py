@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tinyllm.tokenizers.engine import compiled
 from tinyllm.tokenizers.models.wordpiece import WordPiece
 from tinyllm.tokenizers.reference.wordpiece import LinMaxMatch, longest_match
+from tinyllm.tokenizers.trainers.wordpiece import SCORES, WordPieceTrainer
 
 ENGINES = ["python", pytest.param("c", marks=pytest.mark.skipif(not compiled(), reason="no compiled core"))]
 ALPHABETS = ["ab", "ab#", "aé漢#", "a😀\u0301 "]
@@ -45,3 +46,20 @@ def test_linear_time_encoders_give_the_longest_match(case, data):
             spans = model.tokenize(word.encode())
             assert [token for token, _ in spans] == ids
             assert sum(width for _, width in spans) == len(word.encode())
+
+
+WORDS = st.dictionaries(st.text("ab#é", min_size=1, max_size=8), st.integers(1, 40), min_size=1, max_size=12)
+
+
+@pytest.mark.skipif(not compiled(), reason="no compiled core")
+@given(WORDS, st.sampled_from(SCORES), st.integers(1, 3), st.sampled_from(["##", "", "a"]), st.integers(0, 30))
+@settings(max_examples=300, deadline=None)
+def test_trainers_agree_merge_by_merge(words, score, min_frequency, prefix, room):
+    def trained(engine):
+        trainer = WordPieceTrainer(
+            len(specials) + 8 + room, min_frequency, specials, score, continuing_subword_prefix=prefix, engine=engine
+        )
+        return list(trainer.train({word.encode(): count for word, count in words.items()}).vocab)
+
+    specials = ("[UNK]", "ab")
+    assert trained("c") == trained("python")

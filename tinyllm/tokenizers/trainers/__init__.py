@@ -2,6 +2,8 @@
 
 from tinyllm.tokenizers.registry import lazy
 
-STAGES: dict[str, str] = {}
+STAGES: dict[str, str] = {
+    "WordPieceTrainer": "wordpiece",
+}
 
 __getattr__ = lazy(__name__, STAGES)

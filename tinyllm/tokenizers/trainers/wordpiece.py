@@ -1,0 +1,156 @@
+"""Learns WordPiece's vocabulary from counted words, by merges that raise the likelihood of the text the most.
+
+The algorithm is reference/wordpiece.py in plain Python and _wordpiece_train.pyx compiled, with the same merges. Google
+has not published the trainer of its vocabularies, and Hugging Face's `WordPieceTrainer` counts pairs as BPE does; this
+one follows the definition of Schuster and Nakajima (2012): of all merges the one that raises the likelihood of the
+text under a unigram model of the tokens. `score="pmi"` gives the simpler rule of Hugging Face's course instead.
+
+Ids after training: special tokens in the order given; the characters that begin words, then those that continue them,
+both by code point; then one token a merge. Which merge comes first never depends on hash seeds, on the order of the
+words, or on the engine.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.engine import choose, core
+from tinyllm.tokenizers.models.wordpiece import WordPiece
+from tinyllm.tokenizers.reference import wordpiece as reference
+from tinyllm.tokenizers.stage import Trainer
+
+SCORES = ("loglik", "pmi")
+
+
+@dataclass(frozen=True)
+class WordPieceTrainer(Trainer):
+    """`vocab_size`: at most so many tokens, special tokens included; fewer if no merge is left.
+
+    `min_frequency`: pairs that can be merged less often are left alone; "pmi" needs it, since it likes rare ones best.
+    `score`: "loglik" is the exact change of the log-likelihood of the text, sum of c log(c / N) over the tokens, and
+    training ends where none raises it; "pmi" is n / (c_a c_b) for n merges of tokens that occur c_a and c_b times.
+    Ties go to the greater n, then to the smaller ids. Equal neighbours that overlap count once.
+    `limit_alphabet`: only so many characters, the most frequent; of equal ones the smaller code points.
+    `initial_alphabet`: characters that are tokens in any case, as beginning and as continuation.
+
+    Words that could not be encoded teach nothing and are left out: those of more than `max_input_chars_per_word`
+    characters, or with a character that is not in the alphabet. So are words that begin with the prefix, whose
+    beginnings would look like continuations.
+    """
+
+    vocab_size: int = 30000
+    min_frequency: int = 2
+    special_tokens: tuple[str, ...] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    score: str = "loglik"
+    limit_alphabet: int | None = None
+    initial_alphabet: tuple[str, ...] = ()
+    unk_token: str = "[UNK]"
+    continuing_subword_prefix: str = "##"
+    max_input_chars_per_word: int = 100
+    engine: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.score not in SCORES:
+            raise TokenizerError(f"score is {self.score!r}; it must be one of {', '.join(SCORES)}")
+        if isinstance(self.special_tokens, str) or isinstance(self.initial_alphabet, str):
+            raise TypeError("special_tokens and initial_alphabet take several strings, not one")
+        if any(len(character) != 1 for character in self.initial_alphabet):
+            raise TokenizerError(f"initial_alphabet is {self.initial_alphabet!r}; it must be single characters")
+        if self.unk_token not in self.special_tokens:
+            raise TokenizerError(f"unk_token is {self.unk_token!r}, which is not in special_tokens")
+        if len(set(self.special_tokens)) < len(self.special_tokens):
+            raise TokenizerError(f"special_tokens are {self.special_tokens!r}; each must be given once")
+
+    def train(self, words: Any, progress: Callable[[int, int], object] | None = None) -> WordPiece:
+        """The model. `words`: pieces (UTF-8) and their counts, a mapping or a WordCounter.
+
+        `progress` is called with how many tokens have been made and how many are wanted. TokenizerError if the special
+        tokens and the characters alone are more than `vocab_size`.
+        """
+        kept = self._usable(words)
+        tokens = self._first_tokens(kept)
+        if len(tokens) > self.vocab_size:
+            raise TokenizerError(
+                f"vocab_size is {self.vocab_size}, but special tokens and characters are {len(tokens)} already; "
+                "raise it, or set limit_alphabet"
+            )
+        self._extend(tokens, kept, progress)
+        return WordPiece(
+            {token: i for i, token in enumerate(tokens)},
+            self.unk_token,
+            self.continuing_subword_prefix,
+            self.max_input_chars_per_word,
+            engine=self.engine,
+        )
+
+    def _usable(self, words: Any) -> dict[str, int]:
+        """The words that take part in training, as str."""
+        counts: Counter[str] = Counter()
+        for piece, count in words.items():
+            word = piece.decode("utf-8", "replace")
+            if count < 0:
+                raise TokenizerError(f"the count of {word!r} is {count}; it must not be negative")
+            begins = self.continuing_subword_prefix and word.startswith(self.continuing_subword_prefix)
+            if count and 0 < len(word) <= self.max_input_chars_per_word and not begins:
+                counts[word] += count
+        if sum(len(word) * count for word, count in counts.items()) >= 1 << 53:
+            raise TokenizerError("the words have 2**53 characters or more in all; train on a part of the text")
+        if self.limit_alphabet is None:
+            return dict(counts)
+        characters: Counter[str] = Counter()
+        for word, count in counts.items():
+            for character in word:
+                characters[character] += count
+        ranked = sorted(characters, key=lambda c: (c not in self.initial_alphabet, -characters[c], c))
+        alphabet = {*ranked[: self.limit_alphabet], *self.initial_alphabet}
+        return {word: count for word, count in counts.items() if alphabet.issuperset(word)}
+
+    def _first_tokens(self, words: Mapping[str, int]) -> list[str]:
+        """Special tokens and characters."""
+        prefix = self.continuing_subword_prefix
+        begin = {word[0] for word in words}.union(self.initial_alphabet)
+        go_on = {c for word in words for c in word[1:]}.union(self.initial_alphabet)
+        return list(dict.fromkeys([*self.special_tokens, *sorted(begin), *(prefix + c for c in sorted(go_on))]))
+
+    def _extend(self, tokens: list[str], words: Mapping[str, int], progress: Any) -> None:
+        """Append the merged tokens."""
+        prefix = self.continuing_subword_prefix
+        if choose(self.engine) == "python":
+            pairs: Iterator[tuple[str, str]] = iter(
+                reference.train(words, tokens, self.vocab_size, self.score, self.min_frequency, prefix)
+            )
+        else:
+            trainer = self._compiled(tokens, words)
+            merges = trainer.run(self.vocab_size, progress)
+            pairs = ((tokens[a], tokens[b]) for a, b, _ in merges)
+        known = set(tokens)
+        for a, b in pairs:
+            merged = a + b.removeprefix(prefix)
+            if merged not in known:
+                known.add(merged)
+                tokens.append(merged)
+
+    def _compiled(self, tokens: list[str], words: Mapping[str, int]) -> Any:
+        prefix = self.continuing_subword_prefix
+        ids = {token: i for i, token in enumerate(tokens)}
+        go_on = {token.removeprefix(prefix): i for token, i in ids.items() if token.startswith(prefix)}
+        symbols, sizes, counts = array("i"), array("q"), array("q")
+        for word, count in words.items():
+            symbols.append(ids[word[0]])
+            symbols.extend([go_on[c] for c in word[1:]])
+            sizes.append(len(word))
+            counts.append(count)
+        spelled = [
+            (1, token.removeprefix(prefix).encode())
+            if token.startswith(prefix) and token != prefix
+            else (0, token.encode())
+            for token in tokens
+        ]
+        return core("wordpiece_train").Trainer(
+            spelled, symbols.tobytes(), sizes.tobytes(), counts.tobytes(), self.score == "pmi", self.min_frequency
+        )
