@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinyllm.tokenizers import _unicode, compiled
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import _unicode, compiled, regexes
+from tinyllm.tokenizers import pretokenizers as P
+from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.pretokenizers import patterns
+from tinyllm.tokenizers.pretokenizers.patterns import PATTERNS, PORTABLE
+from tinyllm.tokenizers.stage import PreTokenizer, as_json, from_json
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
 needs_core = pytest.mark.skipif(not compiled(), reason="tinyllm was built without a C compiler")
@@ -36,7 +42,6 @@ BYTES = st.one_of(
     st.binary(max_size=40),
     st.lists(st.sampled_from([*UTF8_PARTS, b" ", b"a", b"1", b"'s", b"\xff", b"\xc2\x85"]), max_size=16).map(b"".join),
 )
-EVERY = "".join(chr(point) + "a" for point in range(0x110000) if not 0xD800 <= point < 0xE000).encode()
 
 
 # ---- The patterns of GPT-2 and its kin ----
@@ -91,16 +96,22 @@ def test_a_split_is_a_partition_and_engines_agree(pattern, data):
 
 @needs_core
 @pytest.mark.parametrize("pattern", ["gpt2", "cl100k", "o200k"])
-def test_engines_classify_every_character_alike(pattern):
-    assert patterns.split(EVERY, pattern, "c") == patterns.split(EVERY, pattern, "python")
+def test_engines_classify_characters_alike(pattern):
+    """Those at the borders of classes and blocks of the table; all of them are compared in the oracle's tests."""
+    flat = _unicode.flat()
+    borders = [i for i in range(1, len(flat)) if flat[i - 1] != flat[i] or i % 1024 == 0]
+    points = sorted({point for border in borders for point in (border - 1, border)} - {*range(0xD800, 0xE000)})
+    assert len(points) > 5000
+    data = "".join(chr(point) + "a" for point in points).encode()
+    assert patterns.split(data, pattern, "c") == patterns.split(data, pattern, "python")
 
 
 @needs_core
 def test_engines_agree_on_every_pair_of_bytes():
     for first in range(256):
         for second in range(256):
-            for data in bytes([first, second]), bytes([65, first, second, 0x80, 65]):
-                assert patterns.split(data, "gpt2", "c") == patterns.split(data, "gpt2", "python")
+            data = bytes([65, first, second, 0x80, 65])
+            assert patterns.split(data, "gpt2", "c") == patterns.split(data, "gpt2", "python")
 
 
 def test_unicode_table_agrees_with_python_where_both_know_the_character():
@@ -110,3 +121,172 @@ def test_unicode_table_agrees_with_python_where_both_know_the_character():
         if category not in ("Cn", "Cs", "Co"):
             differ += category != _unicode.RECORDS[_unicode.record(point)].category
     assert differ <= 20  # Unicode moves a character to another category once in a while
+
+
+# ---- Stages ----
+
+
+def cut(stage, text: str) -> list[str]:
+    return [piece.text for piece in stage.pieces(Aligned.of(text))]
+
+
+@pytest.mark.parametrize(
+    ("behavior", "pieces", "inverted"),
+    [
+        ("Removed", "a b c", "- - - - - - -"),
+        ("Isolated", "- - a - - b - c - -", "- - a - - b - c - -"),
+        ("MergedWithPrevious", "- - a- - b- c- -", "- -a - -b -c - -"),
+        ("MergedWithNext", "- -a - -b -c - -", "- - a- - b- c- -"),
+        ("Contiguous", "-- a -- b - c --", "-- a -- b - c --"),
+    ],
+)
+def test_the_behaviors_of_split(behavior, pieces, inverted):
+    assert cut(P.Split("-", behavior), "--a--b-c--") == pieces.split(" ")
+    assert cut(P.Split({"String": "-"}, behavior, invert=True), "--a--b-c--") == inverted.split(" ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "text", "pieces"),
+    [
+        (P.ByteLevel(), "hi you", [" hi", " you"]),
+        (P.ByteLevel(), " hi", [" hi"]),
+        (P.ByteLevel(), "\thi", [" ", "\t", "hi"]),
+        (P.ByteLevel(use_regex=False), "hi you", [" hi you"]),
+        (P.ByteLevel(), "", []),
+        (P.WhitespaceSplit(), " a\u3000b.c \x1cd", ["a", "b.c", "\x1cd"]),
+        (P.Whitespace(), "naïve_1 a!? ไทย\u200c.", ["naïve_1", "a", "!?", "ไทย\u200c", "."]),
+        (P.BertPreTokenizer(), "can't $1… «x»", ["can", "'", "t", "$", "1", "…", "«", "x", "»"]),
+        (P.Punctuation("MergedWithPrevious"), "a, b.c", ["a,", " b.", "c"]),
+        (P.Digits(), "a12²b", ["a", "12²", "b"]),
+        (P.Digits(True), "a12b", ["a", "1", "2", "b"]),
+        (P.UnicodeScripts(), " ab京都ーはЖ1 .", ["ab", "京都ーは", "Ж", "1 ."]),
+        (P.CharDelimiterSplit("|"), "|a||b c", ["a", "b c"]),
+        (P.FixedLength(2), "abcde", ["ab", "cd", "e"]),
+        (P.Metaspace(), "a  b ", ["▁a", "▁", "▁b", "▁"]),
+        (P.Metaspace(prepend_scheme="never"), "a b", ["a", "▁b"]),
+        (P.Metaspace(split=False), " a b", ["▁a▁b"]),
+        (P.Split("", "Isolated"), "ab", ["a", "b"]),
+        (P.Split({"Regex": PORTABLE["qwen2"]}, "Removed", True), "it's 12", ["it", "'s", " ", "1", "2"]),
+        (P.Sequence([P.Digits(True), P.ByteLevel(False)]), "a b12", ["a", " b", "1", "2"]),
+        (P.Sequence([P.WhitespaceSplit(), P.Metaspace(prepend_scheme="first")]), "a b", ["▁a", "b"]),
+        (P.Sequence([P.WhitespaceSplit(), P.Metaspace(prepend_scheme="first")]), " a b", ["a", "b"]),
+    ],
+)
+def test_what_a_stage_cuts(stage, text, pieces):
+    assert cut(stage, text) == pieces
+
+
+def test_only_the_first_text_is_first():
+    stage = P.Metaspace(prepend_scheme="first")
+    assert stage.heeds_first and P.Sequence([P.Digits(), stage]).heeds_first and not P.Metaspace().heeds_first
+    assert [piece.text for piece in stage.pieces(Aligned.of("a b", 3), first=False)] == ["a", "▁b"]
+
+
+STAGES = [
+    P.ByteLevel(),
+    P.ByteLevel(False),
+    P.WhitespaceSplit(),
+    P.Whitespace(),
+    P.BertPreTokenizer(),
+    P.Punctuation("Contiguous"),
+    P.Digits(),
+    P.UnicodeScripts(),
+    P.FixedLength(),
+    P.Metaspace(),
+    P.Split(" ", "MergedWithNext"),
+    *(P.Split({"Regex": pattern}, "Isolated") for pattern in PORTABLE.values()),
+    P.Sequence([P.WhitespaceSplit(), P.Punctuation(), P.ByteLevel()]),
+]
+
+
+@fixed
+@given(st.sampled_from(STAGES), TEXT, st.integers(0, 5))
+def test_pieces_know_where_they_come_from(stage, text, base):
+    whole = Aligned.of(text, base)
+    done = base
+    for piece in stage.pieces(whole):
+        assert piece.text
+        start, end = piece.span(0, len(piece.text))
+        assert done <= start < end <= base + len(text)  # in order
+        kept = text[start - base : end - base]
+        assert piece.text.lstrip(" ▁") in (kept.replace(" ", "▁"), kept, kept.lstrip(" "), kept.lstrip(" ▁"))
+        done = start if piece.text in " ▁" else end  # what is put before a text stands for its first character
+
+
+@fixed
+@given(st.sampled_from([stage for stage in STAGES if stage.scanner]), st.one_of(BYTES, TEXT.map(str.encode)))
+def test_a_stage_cuts_as_its_scanner_does(stage, data):
+    pieces = stage.pieces(Aligned.of(data.decode("utf-8", "surrogateescape")))
+    texts = [piece.text.encode("utf-8", "surrogateescape") for piece in pieces]
+    assert texts == patterns.split(data, stage.scanner, ENGINES[0])
+
+
+def test_which_stages_have_a_scanner():
+    known = {"Regex": PORTABLE["o200k"]}
+    assert P.Split(known, "Isolated").scanner == P.Split(known, "Removed", True).scanner == "o200k"
+    assert P.Sequence([P.Split(known, "Isolated"), P.ByteLevel(False, use_regex=False)]).scanner == "o200k"
+    assert P.ByteLevel(False).scanner == "gpt2"
+    for stage in [
+        P.ByteLevel(),
+        P.Split(known, "Removed"),
+        P.Split(known["Regex"], "Isolated"),
+        P.Sequence([P.Split(known, "Isolated"), P.ByteLevel(use_regex=False)]),
+        P.Sequence([P.Digits(), P.ByteLevel(False)]),
+        P.Sequence([]),
+    ]:
+        assert stage.scanner is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: P.Split({"Glob": "a"}, "Isolated"), 'must be a str, {"String": str} or {"Regex": str}; it is'),
+        (lambda: P.Split("a", "Kept"), "behavior of Split must be one of Removed, Isolated, .*; it is 'Kept'"),
+        (lambda: P.Punctuation("isolated"), "behavior of Punctuation must be one of"),
+        (lambda: P.Split({"Regex": PATTERNS["cl100k"]}, "Isolated"), "not the same for tiktoken"),
+        (lambda: P.FixedLength(0), "length of FixedLength must be at least 1; it is 0"),
+        (lambda: P.CharDelimiterSplit("ab"), "must be one character; it is 'ab'"),
+        (lambda: P.Metaspace("__"), "replacement of Metaspace must be one character"),
+        (lambda: P.Metaspace(prepend_scheme="last"), "must be always, first or never; it is 'last'"),
+    ],
+)
+def test_what_a_stage_refuses(make, message):
+    with pytest.raises(TokenizerError, match=message):
+        make()
+
+
+# ---- Other people's regular expressions ----
+
+
+def test_an_unknown_regular_expression_needs_to_be_allowed():
+    with pytest.raises(TokenizerError, match=r"none of those .* pass allow_regex=True"):
+        cut(P.Split({"Regex": r"(a+)+b"}, "Isolated"), "aaa")
+    assert P.Split({"Regex": "a"}, "Isolated", allow_regex=True) == P.Split({"Regex": "a"}, "Isolated")
+
+
+def test_an_allowed_regular_expression():
+    pytest.importorskip("regex")
+    assert cut(P.Split({"Regex": r"^b|\p{Lu}"}, "Isolated", allow_regex=True), "aXb\nb") == ["a", "X", "b\n", "b"]
+    with pytest.raises(TokenizerError, match="'\\(' is no regular expression: missing"):
+        cut(P.Split({"Regex": "("}, "Isolated", allow_regex=True), "a")
+    with pytest.raises(TokenizerError, match="repeats a repetition"):
+        cut(P.Split({"Regex": "a{1,2}+"}, "Isolated", allow_regex=True), "a")
+
+
+def test_a_hostile_regular_expression_is_stopped(monkeypatch):
+    pytest.importorskip("regex")
+    monkeypatch.setattr(regexes, "seconds", lambda length: 0.05)
+    with pytest.raises(TokenizerError, match=r"took more than 0.05 s on a text of 41 characters; it backtracks"):
+        cut(P.Split({"Regex": r"(a|a)+b"}, "Isolated", allow_regex=True), "a" * 40 + "c")
+
+
+def test_regex_may_be_absent(monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+    regexes.compiled.cache_clear()
+    with pytest.raises(TokenizerError, match=r"needs the package regex: pip install tinyllm\[regex\]"):
+        cut(P.Split({"Regex": "a"}, "Isolated", allow_regex=True), "a")
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=range(len(STAGES)))
+def test_a_stage_is_written_and_read(stage):
+    assert from_json(PreTokenizer, as_json(stage)) == stage

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 
 import pytest
 
 from tinyllm.tokenizers import _unicode, _unicode_generate, compiled
+from tinyllm.tokenizers import pretokenizers as P
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.bpe import byte_alphabet
 from tinyllm.tokenizers.pretokenizers import patterns
+from tinyllm.tokenizers.stage import PreTokenizer, as_json
 
 regex = pytest.importorskip("regex")
+hf = pytest.importorskip("tokenizers")
 pytestmark = pytest.mark.oracle
 
 POOL = [
     *"aAzZ'sStTrReEvVmMlLdD  \t\n\r\x0b\x85\u3000\u2028\xa0 019²٣Ⅷ!?/_-.ſ中日ªʰǅéÀ\u0301\u0903\u20dd🙂\u200d\ud7a3",
+    *"ひカー々жא,$+^|~«»¿▁\x00\x1c\u200c",
     *("'s", "'ll", "'ſ", "\r\n", "  "),
 ]
 EVERY = "".join(chr(point) + "a" for point in range(0x110000) if not 0xD800 <= point < 0xE000)
@@ -50,3 +57,117 @@ def test_the_committed_table_is_that_of_the_regex_package():
     """Fails where the installed regex has another Unicode version, whose pieces of new characters differ too."""
     with open(_unicode.__file__, encoding="ascii") as committed:
         assert committed.read() == _unicode_generate.render()
+
+
+# ---- Hugging Face's pre-tokenizers ----
+
+BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
+SOME = [r"\s+", "^a|s$", r"\d{1,2}", "(?i:a)s", r"[\r\n]+|.", "x*"]  # run by regex here, by Oniguruma there
+
+
+def stages() -> list[PreTokenizer]:
+    """What is compared: each stage in each of its ways."""
+    split = [
+        P.Split(pattern, behavior, invert, allow_regex=True)
+        for behavior in BEHAVIORS
+        for invert in (False, True)
+        for pattern in ["a", " ", "s'", *({"Regex": one} for one in [*patterns.PORTABLE.values(), *SOME])]
+    ]
+    first = P.Metaspace(prepend_scheme="first")
+    return [
+        *(P.ByteLevel(space, use_regex=pattern) for space in (False, True) for pattern in (False, True)),
+        *(P.Metaspace("▁", scheme, split) for scheme in ("always", "first", "never") for split in (False, True)),
+        *map(P.Punctuation, BEHAVIORS),
+        *[P.BertPreTokenizer(), P.Whitespace(), P.WhitespaceSplit(), P.UnicodeScripts()],
+        *[P.Digits(), P.Digits(True), P.FixedLength(3), P.CharDelimiterSplit("a"), P.Split("", "Isolated")],
+        *split,
+        P.Sequence([P.WhitespaceSplit(), first]),
+        P.Sequence([P.Digits(True), P.ByteLevel(False)]),
+        P.Sequence([first, P.UnicodeScripts()]),
+        P.Sequence([P.Punctuation(), P.ByteLevel(True)]),
+    ]
+
+
+def theirs(stage: PreTokenizer):
+    """The pre-tokenizer of theirs that the JSON of `stage` describes."""
+    tokenizer = hf.Tokenizer(hf.models.BPE())
+    described = json.loads(tokenizer.to_str()) | {"pre_tokenizer": as_json(stage)}
+    return hf.Tokenizer.from_str(json.dumps(described)).pre_tokenizer
+
+
+def ours(stage: PreTokenizer, text: str) -> list[tuple[str, tuple[int, int]]]:
+    """In GPT-2's alphabet where theirs are."""
+    spelled = "ByteLevel" in repr(stage)
+    pieces = stage.pieces(Aligned.of(text))
+    alphabet = byte_alphabet()
+    texts = ["".join(alphabet[byte] for byte in piece.text.encode()) if spelled else piece.text for piece in pieces]
+    return [(text, piece.span(0, len(piece.text))) for text, piece in zip(texts, pieces, strict=True)]
+
+
+@pytest.mark.parametrize("stage", stages(), ids=repr)
+def test_pieces_and_offsets_are_those_of_hugging_face(stage):
+    pre_tokenizer = theirs(stage)
+    for text in known_to_all(fuzz(1000, seed=5)):
+        assert ours(stage, text) == pre_tokenizer.pre_tokenize_str(text)
+
+
+def known_to_all(texts: Iterator[str]) -> Iterator[str]:
+    """Without the characters that an older Unicode doesn't have (their tables are those of Unicode 8 to 16)."""
+    for text in texts:
+        yield "".join(
+            c for c in text if ord(c) < 0x250 or c in POOL or 0x4E00 <= ord(c) < 0x9FA0 or 0x1F300 <= ord(c) < 0x1F600
+        )
+
+
+@pytest.mark.parametrize(
+    ("stage", "differ"),
+    [
+        (P.WhitespaceSplit(), 0),
+        (P.Whitespace(), 17_559),  # all unassigned in Unicode 16, which they have here
+        (P.Digits(), 323),  # as above
+        (P.Punctuation(), 147),  # punctuation since Unicode 8, which they have here, and 2 that are symbols now
+        (P.BertPreTokenizer(), 147),
+        (P.ByteLevel(False), 17_144),
+        (P.Split({"Regex": patterns.PATTERNS["o200k"]}, "Isolated"), 17_511),
+    ],
+    ids=repr,
+)
+def test_characters_that_are_of_another_class_for_hugging_face_are_new_ones(stage, differ):
+    """Counted with tokenizers 0.23 and Unicode 18 here; a newer release of theirs differs in fewer."""
+    pre_tokenizer = theirs(stage)
+    count = 0
+    for start in range(0, 0x110000, 64):
+        points = [point for point in range(start, start + 64) if not 0xD800 <= point < 0xE000]
+        for group in [points] if alike(stage, pre_tokenizer, points) else [[point] for point in points]:
+            if not alike(stage, pre_tokenizer, group):
+                count += 1
+                assert group[0] > 0x500
+    assert count <= differ
+
+
+def alike(stage: PreTokenizer, pre_tokenizer, points: list[int]) -> bool:
+    text = "".join("a" + chr(point) for point in points) + "a"
+    return ours(stage, text) == pre_tokenizer.pre_tokenize_str(text)
+
+
+# ---- tiktoken ----
+
+
+def test_characters_that_are_of_another_class_for_tiktoken_are_new_ones():
+    """17,560 with tiktoken 0.12, whose tables are Unicode 16's: 17,559 that had no meaning then, and U+0295."""
+    tiktoken = pytest.importorskip("tiktoken")
+    ranks = {bytes([b]): b for b in range(256)} | {b"a" + bytes([b]): 256 + b for b in range(256)}
+    differ = set()
+    for name, members in [
+        *((rf"\p{{{one}}}", _unicode.members("category", one)) for one in ("Lu", "Ll", "Lt", "Lm", "Lo")),
+        *((rf"\p{{{one}}}", _unicode.members("category", *patterns.GENERAL[one])) for one in ("N", "M")),
+        (r"\s", _unicode.members("white_space", True)),
+    ]:
+        pattern = rf"[a{name}]+|[^a{name}]+"  # "a" and what follows are one piece, so merge, if it is a member
+        encoding = tiktoken.Encoding("class", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+        for point in [*range(128, 0xD800), *range(0xE000, 0x110000)]:
+            joined = encoding.encode_ordinary("a" + chr(point))[0] != ord("a")
+            if joined != bool(members[_unicode.record(point)]):
+                differ.add(point)
+    assert len(differ) <= 17_560
+    assert min(differ) == 0x295

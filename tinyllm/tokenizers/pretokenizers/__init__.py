@@ -2,6 +2,19 @@
 
 from tinyllm.tokenizers.registry import lazy
 
-STAGES: dict[str, str] = {}
+STAGES: dict[str, str] = {
+    "BertPreTokenizer": "classes",
+    "ByteLevel": "spaces",
+    "CharDelimiterSplit": "split",
+    "Digits": "classes",
+    "FixedLength": "split",
+    "Metaspace": "spaces",
+    "Punctuation": "classes",
+    "Sequence": "sequence",
+    "Split": "split",
+    "UnicodeScripts": "classes",
+    "Whitespace": "classes",
+    "WhitespaceSplit": "classes",
+}
 
 __getattr__ = lazy(__name__, STAGES)

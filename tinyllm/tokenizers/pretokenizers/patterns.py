@@ -14,10 +14,12 @@ input. Both take linear time: there is nothing in these patterns for `re` to go 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from itertools import groupby
 
 from tinyllm.tokenizers import _unicode as unicode
+from tinyllm.tokenizers import regexes
 from tinyllm.tokenizers.engine import core
 
 CASED = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
@@ -39,8 +41,11 @@ PATTERNS = {
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
 }
 
-# Other spellings that give the same pieces. First tiktoken's of GPT-2's, for gpt2, r50k and p50k.
-SPELLINGS = {pattern: name for name, pattern in PATTERNS.items()} | {
+# As tokenizer.json has them. \p{N}{1,3}+ does not go back for tiktoken, but is (\p{N}{1,3})+ for Hugging Face.
+PORTABLE = {**PATTERNS, "cl100k": PATTERNS["cl100k"].replace("{1,3}+", "{1,3}")}
+
+# All spellings of a pattern. The first of the last three is tiktoken's, for gpt2, r50k and p50k.
+SPELLINGS = {pattern: name for known in (PATTERNS, PORTABLE) for name, pattern in known.items()} | {
     r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s": "gpt2",
     r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
     r"(?:'s|'t|'re|'ve|'m|'ll|'d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
@@ -57,6 +62,15 @@ def split(data: bytes, pattern: str = "gpt2", engine: str = "c") -> list[bytes]:
         return core("segment").split(data, pattern)
     text = data.decode("utf-8", "surrogateescape")  # an invalid byte becomes one lone surrogate, and back
     return [piece.encode("utf-8", "surrogateescape") for piece in compiled(pattern).findall(text)]
+
+
+def find(pattern: str, text: str, allow_regex: bool = False) -> Iterable[tuple[int, int]]:
+    """The (start, end) of each match of a regular expression as its authors spelled it, in order; regexes.py runs
+    those that have no code here, if they are allowed.
+    """
+    if pattern in SPELLINGS:
+        return (found.span() for found in compiled(SPELLINGS[pattern]).finditer(text))
+    return regexes.find(pattern, text, allow_regex)
 
 
 @cache
