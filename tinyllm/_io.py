@@ -3,7 +3,7 @@
 Two promises. `write_atomic` (and `AtomicFile` under it): whoever opens the path sees the old content or the
 new one, whole, even after a power cut: write to a temporary file beside the target, fsync it, rename, fsync
 the directory. `LineWriter`: a line is appended by one `write` call on an O_APPEND descriptor, so that lines
-of two writers never mix and a kill leaves no half of one.
+of two writers never mix and a kill leaves no half of one. `ScratchFile` promises only that nothing of it stays.
 
 Every system call that changes the disk goes through `_call`, which asks `fault_hook` first: tests put a
 function there that raises the n-th time (a full disk), kills the process, or records the calls. Reading needs
@@ -177,6 +177,41 @@ class LineWriter:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class ScratchFile:
+    """Bytes that memory has no room for: appended, and read back by place. The file has no name where the system allows
+    that, lies in the folder for temporary files, and is gone once it is closed or the process ends.
+    """
+
+    def __init__(self) -> None:
+        import tempfile
+
+        self.path = tempfile.gettempdir()
+        self._file: Any = _call("open", self.path, tempfile.TemporaryFile, "w+b", 0)
+        self._size = 0
+
+    def append(self, data: Buffer) -> int:
+        """Write `data` to the end (all of it: a short write is continued); where it begins."""
+        start = self._size
+        left = memoryview(data).cast("B")
+        while len(left):
+            done = _call("write", self.path, os.pwrite, self._file.fileno(), left, self._size)
+            left, self._size = left[done:], self._size + done
+        return start
+
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes that were appended there."""
+        data = os.pread(self._file.fileno(), size, offset)
+        while len(data) < size:
+            more = os.pread(self._file.fileno(), size - len(data), offset + len(data))
+            if not more:
+                raise OSError(errno.EIO, f"{size} bytes were written at {offset}, {len(data)} can be read", self.path)
+            data += more
+        return data
+
+    def close(self) -> None:
+        self._file.close()
 
 
 def locked(path: Path) -> bool:

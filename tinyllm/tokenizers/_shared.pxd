@@ -5,7 +5,7 @@ open addressing with linear probing and a power of two of slots, and inside ther
 Python objects, so that building against the limited API costs no speed.
 """
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, realloc
 from libc.string cimport memcpy
 
@@ -16,21 +16,50 @@ cdef extern from *:
     const uint64_t MIX
 
 
-cdef inline uint64_t hash_bytes(const uint8_t* s, int64_t n, uint64_t seed) noexcept:
+cdef inline uint64_t hash_bytes(const uint8_t* s, int64_t n, uint64_t seed) noexcept nogil:
+    """Of n bytes, eight at a time; the last ones in two reads that may overlap, so that short words need no loop."""
     cdef uint64_t h = seed ^ <uint64_t>n * MIX
     cdef uint64_t word
-    while n >= 8:
+    cdef uint32_t low, high
+    while n > 8:
         memcpy(&word, s, 8)
         h = (h ^ word) * MIX
         h ^= h >> 29
         s += 8
         n -= 8
-    word = 0
-    while n > 0:
-        n -= 1
-        word = word << 8 | s[n]
+    if n >= 4:
+        memcpy(&low, s, 4)
+        memcpy(&high, s + n - 4, 4)
+        word = <uint64_t>high << 32 | low
+    elif n > 0:
+        word = s[0] | <uint64_t>s[n >> 1] << 8 | <uint64_t>s[n - 1] << 16
+    else:
+        word = 0
     h = (h ^ word) * MIX
     return h ^ h >> 32
+
+
+cdef inline bint same_bytes(const uint8_t* s, const uint8_t* t, int64_t n) noexcept nogil:
+    """Whether n bytes are the same, read as `hash_bytes` reads them: for short words a call of memcmp costs more."""
+    cdef uint64_t x, y
+    cdef uint32_t v, w
+    while n > 8:
+        memcpy(&x, s, 8)
+        memcpy(&y, t, 8)
+        if x != y:
+            return False
+        s += 8
+        t += 8
+        n -= 8
+    if n >= 4:
+        memcpy(&v, s, 4)
+        memcpy(&w, t, 4)
+        if v != w:
+            return False
+        memcpy(&v, s + n - 4, 4)
+        memcpy(&w, t + n - 4, 4)
+        return v == w
+    return n == 0 or (s[0] == t[0] and s[n >> 1] == t[n >> 1] and s[n - 1] == t[n - 1])
 
 
 cdef inline void* grown(void* block, int64_t* capacity, int64_t needed, size_t size) except NULL:
