@@ -152,6 +152,8 @@ def as_json(value: Any) -> Any:
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
         return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, frozenset):
+        return as_json(sorted(value))
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [as_json(item) for item in value]
     return value
@@ -175,8 +177,8 @@ def from_json(slot: type[S], value: Any, path: str = "$") -> S:
 
 
 def written(kind: Any) -> list[dataclasses.Field[Any]]:
-    """The fields of a dataclass that stand in tokenizer.json."""
-    return [field for field in dataclasses.fields(kind) if field.init and field.compare]
+    """The fields of a dataclass that stand in tokenizer.json; `engine` says how a model runs, not what it does."""
+    return [field for field in dataclasses.fields(kind) if field.init and field.compare and field.name != "engine"]
 
 
 def short(value: Any) -> str:

@@ -4,6 +4,7 @@ from tinyllm.tokenizers.registry import lazy
 
 STAGES = {
     "BPE": "bpe",
+    "WordLevel": "wordlevel",
     "Unigram": "unigram",
     "WordPiece": "wordpiece",
 }

@@ -1,0 +1,86 @@
+"""A token for each word, whole: the baseline that subword tokenizers are compared with. Words are what the
+pre-tokenizer gives; where it gives single characters this is a character tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer, short
+
+INVALID = {0xDC00 + byte: "\ufffd" for byte in range(128, 256)}  # what surrogateescape makes of a byte that is no UTF-8
+
+
+@dataclass(frozen=True, eq=False)
+class WordLevel(Model):
+    """`vocab`: word to id; the ids are 0 ... len(vocab) - 1. `unk_token` stands for a word that is none of them; if it
+    is none of them itself, such a word raises TokenizerError. Ids in `reserved` are never read out of text. A byte
+    that is no UTF-8 counts as U+FFFD.
+    """
+
+    vocab: Mapping[str, int]
+    unk_token: str = "<unk>"
+    reserved: frozenset[int] = frozenset()
+    tokens: list[bytes] = field(init=False, repr=False)
+    _ids: dict[str, int] = field(init=False, repr=False)
+    _unknown: int | None = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        words = sorted(self.vocab, key=self.vocab.__getitem__)
+        for i, word in enumerate(words):
+            if self.vocab[word] != i:
+                raise TokenizerError(f"the ids of {len(words)} words must be 0 to {len(words) - 1}; none has id {i}")
+            if not word or any("\ud800" <= c <= "\udfff" for c in word):
+                raise TokenizerError(f"token {i} is {word!r}; a word is one or more characters, no lone surrogate")
+        object.__setattr__(self, "tokens", [word.encode("utf-8") for word in words])
+        object.__setattr__(self, "_ids", {word: i for word, i in self.vocab.items() if i not in self.reserved})
+        object.__setattr__(self, "_unknown", self.vocab.get(self.unk_token))
+
+    def encode(self, piece: bytes) -> list[int]:
+        return [self._id(text(piece))] if piece else []
+
+    def tokenize(self, piece: bytes) -> list[tuple[int, int]]:
+        return [(self._id(text(piece)), len(piece))] if piece else []
+
+    def _id(self, word: str) -> int:
+        found = self._ids.get(word, self._unknown)
+        if found is None:
+            raise TokenizerError(
+                f"{short(word)} is not among the {len(self.tokens)} words of this tokenizer, which has no token for "
+                "unknown ones; train it with one (unk)"
+            )
+        return found
+
+    def fused(
+        self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
+    ) -> Callable[[bytes], list[int]] | None:
+        characters = normalizer is None and pre_tokenizer is not None and pre_tokenizer.scanner == "characters"
+        return self._characters if characters else None
+
+    def _characters(self, data: bytes) -> list[int]:
+        """The ids of a text that is cut into characters."""
+        characters = text(data)
+        ids = [*map(self._ids.get, characters)] if self._unknown is None else None
+        if ids is None:
+            unknown = self._unknown
+            return [self._ids.get(c, unknown) for c in characters]  # type: ignore[misc]
+        if None in ids:
+            at = ids.index(None)
+            raise TokenizerError(
+                f"character {at} of the text is {characters[at]!r} (U+{ord(characters[at]):04X}), which is not among "
+                f"the {len(self._ids)} characters of this tokenizer; train it on text that has it, or give it unk="
+            )
+        return ids  # type: ignore[return-value]
+
+    def reserving(self, ids: frozenset[int]) -> WordLevel:
+        return replace(self, reserved=self.reserved | ids)
+
+
+def text(piece: bytes) -> str:
+    """The characters of a piece."""
+    try:
+        return piece.decode("utf-8")
+    except UnicodeDecodeError:
+        return piece.decode("utf-8", "surrogateescape").translate(INVALID)
