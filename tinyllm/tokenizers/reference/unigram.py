@@ -212,6 +212,13 @@ class Training:
         self.unknown = (0, min(self.scores) - UNKNOWN_PENALTY)
         self.trie = trie({spelling: i for i, (spelling, _) in enumerate(self.pieces)})
 
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def spellings(self) -> list[tuple[bytes, float]]:
+        """(spelling, score) of each piece that is left, in order."""
+        return [(spelling.encode(), score) for spelling, score in self.pieces]
+
     def lattice(self, text: str) -> Lattice:
         return lattice(text, self.trie, self.scores, self.unknown)
 
@@ -220,7 +227,7 @@ class Training:
         time. Returns the log of the words' probability under the scores before, divided by the number of words.
 
         `sparse`: exp(digamma(count)) takes the place of the count, which is less by about 1/2: a prior for few pieces
-        (Liang and Klein 2007). Without it, and if nothing is dropped, that probability never falls.
+        (Liang and Klein 2007). Without it, if nothing is dropped or unknown, that probability never falls.
         """
         expected = [0.0] * len(self.pieces)
         objective = 0.0
@@ -229,7 +236,8 @@ class Training:
             objective += n * forward(arcs)[-1]
             for arc, share in posteriors(arcs):
                 expected[arc.id] += n * share
-        kept = [(piece, n) for (piece, _), n in zip(self.pieces, expected, strict=True) if n >= 0.5]
+        least = min(0.5, max(expected))  # something is left, however short the text
+        kept = [(piece, n) for (piece, _), n in zip(self.pieces, expected, strict=True) if n >= least]
         log = digamma if sparse else math.log
         total = log(sum(n for _, n in kept))
         self.set_pieces([(piece, log(n) - total) for piece, n in kept])

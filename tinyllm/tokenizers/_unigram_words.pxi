@@ -1,0 +1,454 @@
+"""Words, the first pieces out of their suffix array, and the lattice of each word. Included by _unigram_train.pyx."""
+
+cdef enum:
+    # What trainers/unigram.py says of a character; from SCRIPTS on: the number of its script
+    BAD = 0  # in no piece
+    SPACE = 1
+    ANY = 2  # goes with every script
+    INHERITED = 3  # has the script of the character before
+    ALONE = 0x8000  # flag: in no piece but its own
+    POINTS = 0x110000
+    BORDER = 4  # bytes after a word that another follows: U+2581, 0
+
+
+cdef struct Piece:
+    int32_t start  # in the text, in bytes
+    int32_t size
+    int32_t place  # the position of its first character in a word that has it
+    int32_t length  # in characters
+    double score
+
+
+cdef struct Run:  # of suffixes that begin alike
+    int32_t first
+    int32_t last
+    int32_t size
+    int32_t length
+    double weight
+    int32_t next  # another one with the same `first`, and inside this one; -1: none
+
+
+cdef int sort_by(uint64_t* keys, int32_t* order, int64_t n) except -1:
+    """Sort `order` by the keys[i] that go with it, smallest first, equal ones as they are: radix sort, 16 bits a time."""
+    cdef uint64_t* keys2 = <uint64_t*>malloc(max(n, 1) * sizeof(uint64_t))
+    cdef int32_t* order2 = <int32_t*>malloc(max(n, 1) * sizeof(int32_t))
+    cdef int64_t* counts = <int64_t*>malloc(65536 * sizeof(int64_t))
+    cdef int64_t i, sum, here
+    cdef int shift
+    cdef uint64_t digit
+    try:
+        if keys2 == NULL or order2 == NULL or counts == NULL:
+            raise MemoryError(f"no memory to sort {n} pieces")
+        for shift in range(0, 64, 16):
+            memset(counts, 0, 65536 * sizeof(int64_t))
+            for i in range(n):
+                counts[keys[i] >> shift & 0xFFFF] += 1
+            if n == 0 or counts[keys[0] >> shift & 0xFFFF] == n:
+                continue
+            sum = 0
+            for i in range(65536):
+                here = counts[i]
+                counts[i] = sum
+                sum += here
+            for i in range(n):
+                digit = keys[i] >> shift & 0xFFFF
+                keys2[counts[digit]] = keys[i]
+                order2[counts[digit]] = order[i]
+                counts[digit] += 1
+            memcpy(keys, keys2, n * sizeof(uint64_t))
+            memcpy(order, order2, n * sizeof(int32_t))
+    finally:
+        free(keys2)
+        free(order2)
+        free(counts)
+    return 0
+
+
+cdef inline uint64_t descending(float x) noexcept:
+    """A number that is the smaller, the larger x is."""
+    cdef uint32_t bits
+    memcpy(&bits, &x, 4)
+    return bits if bits >> 31 else 0x7FFFFFFF - bits
+
+
+cdef class Words:
+    """`words`: (bytes, count, how many of them no other word follows), in order. `characters`: (code point, count),
+    the first pieces, most frequent first. `kinds`: {code point: what it is}, of all that occur.
+
+    `inner_spaces` and `space_runs`: whether a piece may have U+2581 inside, or be a run of it.
+    """
+
+    cdef Piece* pieces
+    cdef int64_t n_pieces, pieces_capacity
+    # the text that spellings lie in
+    cdef uint8_t* text
+    cdef int64_t n
+    # the words: positions of characters, and one for each end
+    cdef int64_t n_words, n_positions
+    cdef int32_t* word_start
+    cdef double* counts
+    cdef double total
+    cdef int32_t* single  # by position: the piece that the character alone is, or -1
+    cdef int64_t* first  # by position: where its arcs begin; the next one's beginning is its end
+    cdef uint16_t* arc_length
+    cdef int32_t* arc_piece
+    cdef int64_t longest, most_positions
+    # work space: for each piece, and for each position of one word
+    cdef double* probability
+    cdef double* expected
+    cdef double* alpha
+    cdef double* share
+    cdef int32_t* back_length
+    cdef int32_t* back_piece
+
+    def __init__(
+        self, list words, list characters, dict kinds, int64_t max_length, int64_t seed_size,
+        bint apart, bint inner_spaces, bint space_runs
+    ):
+        if self.text != NULL:
+            raise RuntimeError("made twice")
+        self.longest = max_length
+        cdef int32_t* place = NULL
+        cdef int32_t* entry = NULL
+        cdef double* weights = NULL
+        cdef uint16_t* kind_of = NULL
+        cdef int32_t* sa = NULL
+        cdef Run* runs = NULL
+        cdef int64_t n_runs = 0
+        try:
+            kind_of = <uint16_t*>zeroed(POINTS, sizeof(uint16_t))
+            for point, kind in kinds.items():
+                kind_of[<int64_t>point] = kind
+            self.lay_out(words, &place, &entry, &weights)
+            sa = <int32_t*>malloc((self.n + 1) * sizeof(int32_t))
+            runs = self.find_runs(sa, entry, weights, kind_of, apart, inner_spaces, space_runs, &n_runs)
+            self.make_characters(characters, place)
+            n_runs = self.make_pieces(&runs, n_runs, sa, place, seed_size)
+            self.make_arcs(runs, n_runs, sa, place)
+        finally:
+            free(place)
+            free(entry)
+            free(weights)
+            free(kind_of)
+            free(sa)
+            free(runs)
+        self.alpha = <double*>zeroed(self.most_positions, sizeof(double))
+        self.share = <double*>zeroed(self.most_positions, sizeof(double))
+        self.back_length = <int32_t*>zeroed(self.most_positions, sizeof(int32_t))
+        self.back_piece = <int32_t*>zeroed(self.most_positions, sizeof(int32_t))
+        self.probability = <double*>zeroed(self.n_pieces, sizeof(double))
+        self.expected = <double*>zeroed(self.n_pieces, sizeof(double))
+
+    def __dealloc__(self):
+        free(self.pieces)
+        free(self.text)
+        free(self.word_start)
+        free(self.counts)
+        free(self.single)
+        free(self.first)
+        free(self.arc_length)
+        free(self.arc_piece)
+        free(self.probability)
+        free(self.expected)
+        free(self.alpha)
+        free(self.share)
+        free(self.back_length)
+        free(self.back_piece)
+
+    cdef int lay_out(self, list words, int32_t** place, int32_t** entry, double** weights) except -1:
+        """The text: each word as it stands before another one (with U+2581, 0) and as it stands last (with 0).
+
+        place[byte]: the position of the character that begins there; -1: none; -2 - position in a word's second copy.
+        entry[byte]: the number of the copy, whose weight is how often the word stands so.
+        """
+        cdef int64_t size = 0
+        cdef int64_t copies = 0
+        cdef int64_t characters = 0
+        cdef int64_t count, ends, length, i, at, word_at
+        cdef const uint8_t* s
+        cdef bytes word
+        cdef bint second
+        for word, count, ends in words:
+            copies += (count > ends) + (ends > 0)
+            size += (count > ends) * (len(word) + BORDER) + (ends > 0) * (len(word) + 1)
+            characters += len(word) + 1
+        if size >= 0x7FFFFFF0:
+            raise OverflowError(f"the words have {size} bytes; the limit is 2 GiB")
+        self.n = size
+        self.n_words = len(words)
+        self.text = <uint8_t*>zeroed(size + BORDER, 1)
+        self.word_start = <int32_t*>zeroed(self.n_words + 1, sizeof(int32_t))
+        self.counts = <double*>zeroed(self.n_words, sizeof(double))
+        place[0] = <int32_t*>malloc((size + 1) * sizeof(int32_t))
+        entry[0] = <int32_t*>malloc((size + 1) * sizeof(int32_t))
+        weights[0] = <double*>malloc((copies + 1) * sizeof(double))
+        if place[0] == NULL or entry[0] == NULL or weights[0] == NULL:
+            raise MemoryError(f"no memory for words of {size} bytes")
+        memset(place[0], 0xFF, (size + 1) * sizeof(int32_t))
+        at = copies = 0
+        for i in range(self.n_words):
+            word, count, ends = words[i]
+            s = word
+            length = len(word)
+            self.word_start[i] = <int32_t>self.n_positions
+            self.counts[i] = count
+            self.total += count
+            for second in range(2):
+                if (count == ends) if not second else (ends == 0):
+                    continue
+                memcpy(self.text + at, s, length)
+                weights[0][copies] = ends if second else count - ends
+                word_at = self.word_start[i]
+                for j in range(length):
+                    if s[j] & 0xC0 != 0x80:
+                        place[0][at + j] = <int32_t>(-2 - word_at if second and count > ends else word_at)
+                        word_at += 1
+                if not second:
+                    memcpy(self.text + at + length, "\xe2\x96\x81", 3)
+                length += 1 if second else BORDER
+                for j in range(length):
+                    entry[0][at + j] = <int32_t>copies
+                at += length
+                length = len(word)
+                copies += 1
+            self.n_positions = word_at + 1
+            self.most_positions = max(self.most_positions, word_at + 1 - self.word_start[i])
+        self.word_start[self.n_words] = <int32_t>self.n_positions
+        return 0
+
+    cdef Run* find_runs(
+        self, int32_t* sa, const int32_t* entry, const double* weights, const uint16_t* kind_of,
+        bint apart, bint inner_spaces, bint space_runs, int64_t* n_runs
+    ) except? NULL:
+        """The substrings that may be pieces and occur twice or more, by the end of their runs in the suffix array."""
+        cdef int64_t n = self.n
+        cdef int32_t* numbers = <int32_t*>malloc((n + 1) * sizeof(int32_t))
+        cdef int32_t* common = <int32_t*>malloc((n + 1) * sizeof(int32_t))
+        cdef double* before = NULL
+        cdef Run* runs = NULL
+        cdef int64_t capacity = 0
+        cdef int64_t i, depth, size, first
+        cdef Run* stack = NULL
+        cdef int64_t stack_capacity = 0
+        try:
+            if sa == NULL or numbers == NULL or common == NULL:
+                raise MemoryError(f"no memory for the suffix array of {n} bytes")
+            for i in range(n):
+                numbers[i] = self.text[i] + 1
+            numbers[n] = 0
+            suffix_array(numbers, sa, n + 1, 257)
+            for i in range(n):
+                sa[i] = sa[i + 1]  # the empty suffix comes first
+            common_prefixes(self.text, sa, numbers, common, n, apart)
+            before = <double*>malloc((n + 1) * sizeof(double))  # what the suffixes before weigh
+            if before == NULL:
+                raise MemoryError(f"no memory for the suffix array of {n} bytes")
+            before[0] = 0
+            for i in range(n):
+                before[i + 1] = before[i] + weights[entry[sa[i]]]
+            stack = <Run*>grown(stack, &stack_capacity, 64, sizeof(Run))
+            stack[0] = Run(0, 0, 0, 0, 0, 0)
+            depth = 1
+            for i in range(1, n + 1):
+                if i & 0xFFFFF == 0:
+                    PyErr_CheckSignals()
+                size = common[i] if i < n else 0
+                first = i - 1
+                while size < stack[depth - 1].size:
+                    depth -= 1
+                    first = stack[depth].first
+                    stack[depth].last = <int32_t>(i - 1)
+                    stack[depth].weight = before[i] - before[first]
+                    if self.may_be_piece(&stack[depth], sa, kind_of, inner_spaces, space_runs):
+                        runs = <Run*>grown(runs, &capacity, n_runs[0] + 1, sizeof(Run))
+                        runs[n_runs[0]] = stack[depth]
+                        n_runs[0] += 1
+                if size > stack[depth - 1].size:
+                    stack = <Run*>grown(stack, &stack_capacity, depth + 1, sizeof(Run))
+                    stack[depth] = Run(<int32_t>first, 0, <int32_t>size, 0, 0, -1)
+                    depth += 1
+        except:
+            free(runs)
+            raise
+        finally:
+            free(numbers)
+            free(common)
+            free(before)
+            free(stack)
+        return runs
+
+    cdef bint may_be_piece(
+        self, Run* run, const int32_t* sa, const uint16_t* kind_of, bint inner_spaces, bint space_runs
+    ) noexcept:
+        """Whether it is well-formed, long enough and not too long, and of one script. Sets its length."""
+        cdef const uint8_t* s = self.text + sa[run.first]
+        cdef int64_t left = run.size
+        cdef int64_t length = 0
+        cdef int64_t spaces = 0
+        cdef int size, kind
+        cdef int script = ANY
+        cdef bint last_is_space = False
+        if run.weight < 2 or run.size > 4 * self.longest or s[0] & 0xC0 == 0x80 or s[left] & 0xC0 == 0x80:
+            return False
+        while left:
+            if s[0] == 0:
+                return False
+            kind = kind_of[code_point(s, left, &size)]
+            if kind == BAD or kind & ALONE:
+                return False
+            last_is_space = kind == SPACE
+            if last_is_space:
+                spaces += 1
+            elif kind != INHERITED:
+                if kind != ANY and script != ANY and kind != script:
+                    return False
+                script = kind
+            length += 1
+            s += size
+            left -= size
+        run.length = <int32_t>length
+        if length < 2 or length > self.longest:
+            return False
+        if space_runs and spaces == length:
+            return True
+        if inner_spaces:
+            return not last_is_space
+        s = self.text + sa[run.first]
+        return spaces == 0 or (spaces == 1 and kind_of[code_point(s, run.size, &size)] == SPACE)
+
+    cdef int make_characters(self, list characters, const int32_t* place) except -1:
+        """The first pieces, and where they are."""
+        cdef int32_t* id_of = <int32_t*>zeroed(POINTS, sizeof(int32_t))
+        cdef int64_t i
+        cdef int32_t j
+        cdef int size
+        try:
+            self.single = <int32_t*>malloc((self.n_positions + 1) * sizeof(int32_t))
+            if self.single == NULL:
+                raise MemoryError(f"no memory for words of {self.n_positions} characters")
+            memset(self.single, 0xFF, (self.n_positions + 1) * sizeof(int32_t))
+            for point, count in characters:
+                self.add_piece(Piece(0, 0, 0, 1, count))
+                id_of[<int64_t>point] = <int32_t>self.n_pieces
+            for i in range(self.n):
+                if place[i] >= 0:
+                    j = id_of[code_point(self.text + i, self.n - i, &size)] - 1
+                    self.single[place[i]] = j
+                    if j >= 0 and self.pieces[j].size == 0:
+                        self.pieces[j].start = <int32_t>i
+                        self.pieces[j].size = size
+                        self.pieces[j].place = place[i]
+        finally:
+            free(id_of)
+        return 0
+
+    cdef int add_piece(self, Piece piece) except -1:
+        self.pieces = <Piece*>grown(self.pieces, &self.pieces_capacity, self.n_pieces + 1, sizeof(Piece))
+        self.pieces[self.n_pieces] = piece
+        self.n_pieces += 1
+        return 0
+
+    cdef int64_t make_pieces(
+        self, Run** runs, int64_t n_runs, const int32_t* sa, const int32_t* place, int64_t seed_size
+    ) except -1:
+        """The runs of the highest weight * length become pieces, and the others go; of equal ones the longer, then
+        the one that sorts first. Each run's `last` and `next` stay; `length` becomes the id. Returns how many are left.
+        """
+        cdef uint64_t* keys = <uint64_t*>malloc(max(n_runs, 1) * sizeof(uint64_t))
+        cdef int32_t* order = <int32_t*>malloc(max(n_runs, 1) * sizeof(int32_t))
+        cdef Run* kept = <Run*>malloc(max(min(n_runs, seed_size), 1) * sizeof(Run))
+        cdef int64_t i
+        cdef int32_t at
+        cdef Run* run
+        cdef double sum = 0
+        cdef double log_sum
+        try:
+            if keys == NULL or order == NULL or kept == NULL:
+                raise MemoryError(f"no memory for {n_runs} pieces")
+            for i in range(n_runs):
+                order[i] = <int32_t>i
+                keys[i] = <uint64_t>runs[0][i].first
+            sort_by(keys, order, n_runs)
+            for i in range(n_runs):
+                run = &runs[0][order[i]]
+                keys[i] = descending(<float>(<float>run.weight * <float>run.length)) << 16 | <uint64_t>(0xFFFF - run.size)
+            sort_by(keys, order, n_runs)
+            n_runs = min(n_runs, seed_size)
+            for i in range(n_runs):
+                kept[i] = runs[0][order[i]]
+                run = &kept[i]
+                at = place[sa[run.first]]
+                self.add_piece(
+                    Piece(
+                        sa[run.first], run.size, at if at >= 0 else -2 - at, run.length,
+                        <float>(<float>run.weight * <float>run.length),
+                    )
+                )
+                run.length = <int32_t>(self.n_pieces - 1)
+            free(runs[0])
+            runs[0] = kept
+            kept = NULL
+        finally:
+            free(keys)
+            free(order)
+            free(kept)
+        for i in range(self.n_pieces):
+            sum += self.pieces[i].score
+        log_sum = log(sum)
+        for i in range(self.n_pieces):
+            self.pieces[i].score = log(self.pieces[i].score) - log_sum
+        return n_runs
+
+    cdef int make_arcs(self, Run* runs, int64_t n_runs, const int32_t* sa, const int32_t* place) except -1:
+        """For each position the pieces of two and more characters that begin there, short ones first."""
+        cdef int32_t* head = <int32_t*>malloc(max(self.n, 1) * sizeof(int32_t))
+        cdef uint64_t* keys = <uint64_t*>malloc(max(n_runs, 1) * sizeof(uint64_t))
+        cdef int32_t* order = <int32_t*>malloc(max(n_runs, 1) * sizeof(int32_t))
+        cdef int32_t* open_runs = NULL
+        cdef int64_t capacity = 0
+        cdef int64_t i, j, depth, at, filling
+        cdef int32_t run
+        try:
+            if head == NULL or keys == NULL or order == NULL:
+                raise MemoryError(f"no memory for {n_runs} pieces")
+            memset(head, 0xFF, self.n * sizeof(int32_t))
+            for i in range(n_runs):
+                order[i] = <int32_t>i
+                keys[i] = <uint64_t>runs[i].size
+            sort_by(keys, order, n_runs)
+            for i in range(n_runs - 1, -1, -1):
+                runs[order[i]].next = head[runs[order[i]].first]
+                head[runs[order[i]].first] = order[i]
+            self.first = <int64_t*>zeroed(self.n_positions + 2, sizeof(int64_t))
+            for filling in range(2):
+                depth = 0
+                for i in range(self.n):
+                    while depth and runs[open_runs[depth - 1]].last < i:
+                        depth -= 1
+                    run = head[i]
+                    while run >= 0:
+                        open_runs = <int32_t*>grown(open_runs, &capacity, depth + 1, sizeof(int32_t))
+                        open_runs[depth] = run
+                        depth += 1
+                        run = runs[run].next
+                    at = place[sa[i]]
+                    if at < 0:
+                        continue
+                    if not filling:
+                        self.first[at + 2] = depth
+                        continue
+                    for j in range(depth):
+                        self.arc_piece[self.first[at + 1]] = runs[open_runs[j]].length
+                        self.arc_length[self.first[at + 1]] = <uint16_t>self.pieces[runs[open_runs[j]].length].length
+                        self.first[at + 1] += 1
+                if not filling:
+                    for i in range(self.n_positions + 1):
+                        self.first[i + 1] += self.first[i]
+                    self.arc_piece = <int32_t*>zeroed(self.first[self.n_positions + 1], sizeof(int32_t))
+                    self.arc_length = <uint16_t*>zeroed(self.first[self.n_positions + 1], sizeof(uint16_t))
+        finally:
+            free(head)
+            free(keys)
+            free(order)
+            free(open_runs)
+        return 0
