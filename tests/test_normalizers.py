@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import engine
 from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.charsmap import Charsmap, charsmap
 from tinyllm.tokenizers.normalizers import (
     NFC,
     NFD,
@@ -24,6 +26,7 @@ from tinyllm.tokenizers.normalizers import (
     CollapseWhitespace,
     Lowercase,
     Nmt,
+    Precompiled,
     Prepend,
     RemoveAccents,
     Replace,
@@ -33,6 +36,9 @@ from tinyllm.tokenizers.normalizers import (
     literal,
     unicode,
 )
+from tinyllm.tokenizers.normalizers.darts import compiled
+from tinyllm.tokenizers.normalizers.graphemes import clusters
+from tinyllm.tokenizers.normalizers.precompiled import table
 
 EVERY = [
     NFC(),
@@ -56,9 +62,18 @@ EVERY = [
     ByteLevel(),
     CollapseWhitespace(),
     CollapseWhitespace(keep_lines=True, leading=False),
+    Precompiled(table("nmt_nfkc")),
 ]
+
+
+def name(stage: object) -> str:
+    return repr(stage)[:40]
+
+
 # Normalizing twice is normalizing once; not for what adds or repeats by design.
-IDEMPOTENT = [stage for stage in EVERY if not isinstance(stage, (Replace, Prepend, ByteLevel, BertNormalizer))]
+IDEMPOTENT = [
+    stage for stage in EVERY if not isinstance(stage, (Replace, Prepend, ByteLevel, BertNormalizer, Precompiled))
+]
 IDEMPOTENT += [BertNormalizer(handle_chinese_chars=False)]
 
 NASTY = "aAbB zZ\t\n\r\v\x85\xa0\u3000.,'-éÉİıßẞﬁﬀΣσς①²ｶﾞが가각\u1100\u1161\u11a8\u0301\u0323\u0327\u093f\u0c46\u0c56"
@@ -116,14 +131,14 @@ def test_a_character_stands_for_all_that_it_was_made_of():
     assert (swapped.text, spans(swapped)) == ("a\u0323\u0301b", [(0, 1), (1, 3), (1, 3), (3, 4)])
 
 
-@pytest.mark.parametrize("stage", EVERY, ids=repr)
+@pytest.mark.parametrize("stage", EVERY, ids=name)
 @settings(max_examples=50)
 @given(text=texts)
 def test_spans_are_monotone_and_within_the_text(stage, text):
     check(stage.normalize(of(text)), len(text))
 
 
-@pytest.mark.parametrize("stage", IDEMPOTENT, ids=repr)
+@pytest.mark.parametrize("stage", IDEMPOTENT, ids=name)
 @settings(max_examples=50)
 @given(text=texts)
 def test_twice_is_once(stage, text):
@@ -144,7 +159,7 @@ def test_any_order_composes(stages, text):
     assert (step.text, spans(step)) == (composed.text, spans(composed))
 
 
-@pytest.mark.parametrize("stage", EVERY, ids=repr)
+@pytest.mark.parametrize("stage", EVERY, ids=name)
 def test_nothing_stays_nothing_and_plain_text_keeps_its_spans(stage):
     assert stage.normalize(of("")).text == ""
     kept = stage.normalize(Aligned.of("xyz", base=7))
@@ -152,7 +167,7 @@ def test_nothing_stays_nothing_and_plain_text_keeps_its_spans(stage):
     assert spans(kept)[-3:] == [(7, 8), (8, 9), (9, 10)]
 
 
-@pytest.mark.parametrize("stage", EVERY, ids=repr)
+@pytest.mark.parametrize("stage", EVERY, ids=name)
 def test_bytes_that_are_no_text_pass_or_vanish_whole(stage):
     for raw in b"\xff", b"a\xc3", b"\xed\xa0\x80", b"\xf0\x9f\xa4", b"e\xcc\x81\x80\xcc":
         text = of(raw)
@@ -257,7 +272,7 @@ def test_whitespace():
     assert Strip().normalize(of("  \n")).text == ""
 
 
-@pytest.mark.parametrize("stage", EVERY, ids=repr)
+@pytest.mark.parametrize("stage", EVERY, ids=name)
 def test_a_long_run_of_combining_marks_costs_no_more_than_sorting_it(stage, monkeypatch):
     """Counted, not timed: how many characters are looked up and compared for 2,000 and for 4,000 marks."""
     Sequence([stage]).normalize(of("e\u0301\u0323中ßΣ"))  # tables are made once
@@ -283,10 +298,136 @@ def test_a_long_run_of_combining_marks_costs_no_more_than_sorting_it(stage, monk
     assert counts[1] <= 2.1 * counts[0]
 
 
-@pytest.mark.parametrize("stage", EVERY, ids=repr)
+@pytest.mark.parametrize("stage", EVERY, ids=name)
 def test_stages_are_values(stage):
     fields = {field.name: getattr(stage, field.name) for field in dataclasses.fields(stage)}
     assert type(stage)(**fields) == stage
     assert hash(type(stage)(**fields)) == hash(stage)
     with pytest.raises(dataclasses.FrozenInstanceError):
         stage.anything = 1
+
+
+# Character rules: the writer, the reader, and the compiled reader.
+
+RULES = {"ﬁ": "fi", "\t": " ", "e\u0301": "é", "e\u0301\u0301": "E", "\x01": "", "日": "x y", "AB": "c", "B": "b"}
+some_rules = st.dictionaries(
+    st.text("abé日🤗\u0301", min_size=1, max_size=5), st.text("xy日🤗", max_size=3), min_size=1, max_size=40
+)
+
+
+def longest_first(rules: dict[str, str], text: str) -> str:
+    """The rules by their definition."""
+    out = []
+    while text:
+        key = max((key for key in rules if text.startswith(key)), key=len, default="")
+        out.append(rules[key] if key else "\ufffd" if "\udc80" <= text[0] <= "\udcff" else text[0])
+        text = text[len(key) or 1 :]
+    return "".join(out)
+
+
+def by_the_reader(rules: Charsmap, text: str) -> str:
+    out, start = [], 0
+    while start < len(text):
+        if "\udc80" <= text[start] <= "\udcff":
+            out.append("\ufffd")
+            start += 1
+            continue
+        start, new = rules.match(text, start)
+        out.append(new)
+    return "".join(out)
+
+
+@given(some_rules, st.binary(max_size=3), st.text("abé日🤗\u0301xy", max_size=12))
+def test_a_written_table_is_read_back(rules, invalid, text):
+    rules = {key: new for key, new in rules.items() if key != new} or {"a": "b"}
+    data = compiled(rules)
+    assert data == compiled(dict(reversed(rules.items())))
+    read = Charsmap(data)
+    text = (text.encode() + invalid + text.encode()).decode("utf-8", "surrogateescape").replace("\0", "")
+    assert by_the_reader(read, text) == longest_first(rules, text)
+    for key in rules:
+        assert read.shortest(key + "z") == rules[min((k for k in rules if key.startswith(k)), key=len)]
+    if engine.compiled():
+        core = engine.core("normalize").CharacterRules(data)
+        assert core.apply(text.encode("utf-8", "surrogateescape")).decode() == longest_first(rules, text)
+
+
+def test_tables_with_many_rules():
+    """Enough for several blocks of units, and nodes that are shared between rules."""
+    rules = {chr(a) + chr(b): chr(b) for a in range(0x4E00, 0x4E40) for b in range(0xAC00, 0xAC40)}
+    read = Charsmap(compiled(rules))
+    assert all(read.match(key, 0) == (2, new) for key, new in rules.items())
+    assert len(read.units) == 256  # 64 x 64 rules are 64 + 64 characters here
+    rules = {chr(p): f"{p}" for p in range(0x3400, 0x9FFF, 3)}
+    read = Charsmap(compiled(rules))
+    assert all(read.match(key, 0) == (1, new) for key, new in rules.items())
+    assert all(read.match(chr(p), 0) == (1, chr(p)) for p in range(0x3401, 0x9FFF, 3))
+
+
+@pytest.mark.parametrize("rules", [{}, {"": "a"}, {"a": "a"}, {"a\0": "b"}, {"a": "\0"}, {"a" * 32: "b"}], ids=repr)
+def test_rules_that_no_table_can_hold(rules):
+    with pytest.raises(TokenizerError, match="must change|at least one rule"):
+        compiled(rules)
+
+
+@pytest.mark.parametrize("name", ["nmt_nfkc", "nmt_nfkc_cf"])
+def test_sentencepieces_tables(name):
+    rules = charsmap(table(name))
+    fold = str.casefold if name.endswith("cf") else str
+    for text, expected in {
+        "①²ﬁ": "12fi",
+        "e\u0301": "é",
+        "\u1100\u1161\u11a8": "각",
+        "か\u3099ｶﾞ": "がガ",
+        "\t\n\u200b\u2581": "    ",
+        "\u200d～": "\u200d～",  # both left alone by design
+        "\x01\x7f": "",
+        "ÅΣ": fold("ÅΣ"),
+    }.items():
+        assert by_the_reader(rules, text) == expected
+    assert table("identity") == b""
+    with pytest.raises(TokenizerError, match="nmt_nfkc_cf"):
+        table("nfkd")
+
+
+def test_precompiled_replaces_short_clusters_by_their_shortest_rule():
+    stage = Precompiled(compiled(RULES))
+    assert stage.normalize(of("ﬁt\t日")).text == "fit x y"
+    assert stage.normalize(of("e\u0301\u0301")).text == "é"  # not "E": a cluster, and the shortest rule wins
+    assert stage.normalize(of("ABB")).text == "Abb"  # three clusters
+    assert spans(stage.normalize(of("ae\u0301\x01日"))) == [(0, 1), (1, 3), (4, 5), (4, 5), (4, 5)]
+    nmt = Precompiled(table("nmt_nfkc"))
+    assert nmt.normalize(of("a\r\nb")).text == "a b"
+    assert nmt.normalize(of("か\u3099")).text == "か\u3099"  # six bytes: looked up one by one
+    plain = of("Plain text.")
+    assert nmt.normalize(plain) is plain
+
+
+def test_grapheme_clusters():
+    wanted = ["e\u0301", "\r\n", "\n", "\u0301", "각", "\u1100\u1161\u11a8", "🇩🇪", "🇫", "👩🏽\u200d👩\u200d👧"]
+    wanted += ["क\u094dषि", "कः", "\u0600a", "\u0600", "\x01", "\u0301", "x\u0308\u200d", "中"]
+    text = "".join(wanted)
+    assert [found.group() for found in clusters().finditer(text)] == wanted
+
+
+@pytest.mark.skipif(not engine.compiled(), reason="tinyllm was built without a C compiler")
+@given(st.integers(0, 10**6), st.integers(1, 255), st.binary(max_size=12))
+def test_a_damaged_table_is_refused_or_harmless(at, flips, text):
+    data = bytearray(compiled(RULES))
+    data[at % len(data)] ^= flips
+    core = engine.core("normalize")
+    try:
+        rules = core.CharacterRules(bytes(data))
+    except TokenizerError:
+        return
+    rules.apply(text)
+    rules.apply("ﬁ\te\u0301\u0301日ABB".encode())
+
+
+@pytest.mark.skipif(not engine.compiled(), reason="tinyllm was built without a C compiler")
+def test_bytes_without_rules():
+    core = engine.core("normalize").CharacterRules(b"")
+    assert core.apply(b"") == b""
+    assert core.apply(b"a\xffb\xc3") == "a\ufffdb\ufffd".encode()
+    with pytest.raises(TokenizerError, match="are no table"):
+        engine.core("normalize").CharacterRules(b"12345")

@@ -78,6 +78,15 @@ class Charsmap:
                 found, end = result, at
         return end, c if found is None else found
 
+    def shortest(self, text: str) -> str | None:
+        """What the shortest rule that `text` begins with gives; None if there is none."""
+        node = _offset(self.units[0])
+        for character in text:
+            node, result = self._step(node, character)
+            if result is not None or not node:
+                return result
+        return None
+
     def _step(self, base: int, character: str) -> tuple[int, str | None]:
         """From the children at `base` by the bytes of a character: (base of its children, or 0; its result)."""
         units, unit = self.units, 0

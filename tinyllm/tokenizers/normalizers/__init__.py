@@ -20,6 +20,7 @@ STAGES = {
     "NFKC": "unicode",
     "NFKD": "unicode",
     "Nmt": "unicode",
+    "Precompiled": "precompiled",
     "Prepend": "literal",
     "RemoveAccents": "accents",
     "Replace": "literal",

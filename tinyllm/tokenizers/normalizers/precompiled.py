@@ -1,0 +1,87 @@
+"""A table of character rules as Hugging Face applies it, and the tables that SentencePiece brings.
+
+    Precompiled(table("nmt_nfkc")).normalize(Aligned.of("ﬁ²")).text == "fi2"
+
+`Precompiled` is the stage of that name in tokenizer.json, with its habits: a grapheme cluster below six bytes is
+replaced whole by the shortest rule that it begins with, and only where there is none are its characters looked up one
+by one. SentencePiece itself applies the longest rule at each place: that is `SentencePieceNormalizer`. They differ,
+for instance, on "\\r\\n" (one space here, two there) and on か with U+3099 (composed there, but six bytes here).
+"""
+
+from __future__ import annotations
+
+import base64
+import lzma
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+
+from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.charsmap import Charsmap, charsmap
+from tinyllm.tokenizers.normalizers.graphemes import clusters
+from tinyllm.tokenizers.stage import Normalizer
+
+SHORT = 6  # bytes: a cluster of so many or more is looked up character by character
+
+
+@cache
+def table(name: str) -> bytes:
+    """SentencePiece's table "nmt_nfkc" or "nmt_nfkc_cf" (with case folding); "identity" is none, b""."""
+    from tinyllm.tokenizers.normalizers import _nmt_nfkc
+
+    tables = {"nmt_nfkc": _nmt_nfkc.NMT_NFKC, "nmt_nfkc_cf": _nmt_nfkc.NMT_NFKC_CF}
+    if name == "identity":
+        return b""
+    if name not in tables:
+        raise TokenizerError(f'character rules are "identity", "nmt_nfkc" or "nmt_nfkc_cf", not {name!r}')
+    return lzma.decompress(base64.b85decode(tables[name]))
+
+
+@dataclass(frozen=True)
+class Precompiled(Normalizer):
+    """The rules of the table `precompiled_charsmap`.
+
+    What one rule replaces is the span of every character that it gives (Hugging Face counts them off one by one, and
+    loses count where a rule gives nothing). TokenizerError for a table that is none.
+    """
+
+    precompiled_charsmap: bytes
+
+    def __post_init__(self) -> None:
+        self.charsmap  # noqa: B018  (a table that is none is an error now)
+
+    @cached_property
+    def charsmap(self) -> Charsmap:
+        """The rules, read once."""
+        return charsmap(self.precompiled_charsmap)
+
+    def normalize(self, text: Aligned) -> Aligned:
+        if text.text.isascii() and not _ascii_changes(self.precompiled_charsmap).search(text.text):
+            return text
+        return text.edited(self._edits(text.text))
+
+    def _edits(self, text: str) -> Iterator[tuple[int, int, str]]:
+        rules = self.charsmap
+        for found in clusters().finditer(text):
+            start, end = found.span()
+            if end - start > 1:
+                cluster = found.group()
+                if end - start < SHORT and len(cluster.encode("utf-8", "surrogateescape")) < SHORT:
+                    new = rules.shortest(cluster)
+                    if new is not None:
+                        yield start, end, new
+                        continue
+            for at in range(start, end):
+                new = rules.match(text[at], 0)[1]
+                if new != text[at]:
+                    yield at, at + 1, new
+
+
+@lru_cache(maxsize=16)
+def _ascii_changes(precompiled_charsmap: bytes) -> re.Pattern[str]:
+    """An ASCII character that the rules change; the only cluster of several is the end of a line."""
+    rules = charsmap(precompiled_charsmap)
+    changed = [c for c in map(chr, range(128)) if rules.match(c, 0)[1] != c]
+    return re.compile("|".join(map(re.escape, ["\r\n", *changed])))
