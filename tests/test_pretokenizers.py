@@ -162,6 +162,13 @@ def test_the_behaviors_of_split(behavior, pieces, inverted):
         (P.UnicodeScripts(), " ab京都ーはЖ1 .", ["ab", "京都ーは", "Ж", "1 ."]),
         (P.CharDelimiterSplit("|"), "|a||b c", ["a", "b c"]),
         (P.FixedLength(2), "abcde", ["ab", "cd", "e"]),
+        (P.Words(), "It's 3.5 km (2,000 m), naïve!", ["It's", "3.5", "km", "(", "2,000", "m", ")", ",", "naïve", "!"]),
+        (P.Words(True), "a  b\r\n", ["a", "  ", "b", "\r\n"]),
+        (P.Words(), "👍🏽🇦🇧🇨🇩 カタ中文 א״ב x_1", ["👍🏽", "🇦🇧", "🇨🇩", "カタ", "中", "文", "א״ב", "x_1"]),
+        (P.Words(), "e\u0301a \u200d👩\u200d👧", ["e\u0301a", " \u200d👩\u200d👧"]),
+        (P.Sentences(), "It rains. Yes! 3.5 km?", ["It rains. ", "Yes! ", "3.5 km?"]),
+        (P.Sentences(), 'e.g. this (he said.) "So." etc', ["e.g. this (he said.) ", '"So." etc']),
+        (P.Sentences(), "a\r\nb。c", ["a\r\n", "b。", "c"]),
         (P.Metaspace(), "a  b ", ["▁a", "▁", "▁b", "▁"]),
         (P.Metaspace(prepend_scheme="never"), "a b", ["a", "▁b"]),
         (P.Metaspace(split=False), " a b", ["▁a▁b"]),
@@ -193,6 +200,9 @@ STAGES = [
     P.UnicodeScripts(),
     P.FixedLength(),
     P.Metaspace(),
+    P.Words(),
+    P.Words(keep_space=True),
+    P.Sentences(),
     P.Split(" ", "MergedWithNext"),
     *(P.Split({"Regex": pattern}, "Isolated") for pattern in PORTABLE.values()),
     P.Sequence([P.WhitespaceSplit(), P.Punctuation(), P.ByteLevel()]),
@@ -211,6 +221,12 @@ def test_pieces_know_where_they_come_from(stage, text, base):
         kept = text[start - base : end - base]
         assert piece.text.lstrip(" ▁") in (kept.replace(" ", "▁"), kept, kept.lstrip(" "), kept.lstrip(" ▁"))
         done = start if piece.text in " ▁" else end  # what is put before a text stands for its first character
+
+
+@fixed
+@given(st.sampled_from([P.ByteLevel(False), P.Words(True), P.Sentences(), P.FixedLength(2)]), TEXT)
+def test_a_stage_that_drops_nothing_gives_a_partition(stage, text):
+    assert "".join(cut(stage, text)) == text
 
 
 @fixed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from tinyllm.tokenizers import _unicode, _unicode_generate, compiled
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.bpe import byte_alphabet
-from tinyllm.tokenizers.pretokenizers import patterns
+from tinyllm.tokenizers.pretokenizers import patterns, words
 from tinyllm.tokenizers.stage import PreTokenizer, as_json
 
 regex = pytest.importorskip("regex")
@@ -148,6 +149,72 @@ def test_characters_that_are_of_another_class_for_hugging_face_are_new_ones(stag
 def alike(stage: PreTokenizer, pre_tokenizer, points: list[int]) -> bool:
     text = "".join("a" + chr(point) for point in points) + "a"
     return ours(stage, text) == pre_tokenizer.pre_tokenize_str(text)
+
+
+# ---- Words and sentences ----
+
+UNICODE = Path("/usr/share/unicode")  # Debian's package unicode-data
+
+
+def word_borders(text: str) -> list[int]:
+    return [0, *words.word_starts(text.translate(words.WORDS)), len(text)]
+
+
+def sentence_borders(text: str) -> list[int]:
+    return [0, *words.sentence_ends(text.translate(words.SENTENCES))]
+
+
+def rows(name: str) -> Iterator[list[str]]:
+    """The fields of a file of the Unicode Character Database, split at white space, without the comments."""
+    if not (UNICODE / name).exists():
+        pytest.skip("Unicode's test files come from the Debian package unicode-data, which is not installed")
+    for line in (UNICODE / name).read_text("utf-8").splitlines():
+        fields = line.partition("#")[0].replace(";", " ").split()
+        if fields:
+            yield fields
+
+
+def their_letters(name: str, letters: dict[str, str]) -> dict[int, str]:
+    """The letters of each code point by the properties of that package."""
+    table = dict.fromkeys(range(0x110000), "x")
+    for span, value in rows(f"auxiliary/{name}BreakProperty.txt"):
+        first, _, last = span.partition("..")
+        table |= dict.fromkeys(range(int(first, 16), int(last or first, 16) + 1), letters[value])
+    for span, value in rows("emoji/emoji-data.txt") if name == "Word" else ():
+        first, _, last = span.partition("..")
+        for point in range(int(first, 16), int(last or first, 16) + 1):
+            if value == "Extended_Pictographic":
+                table[point] = words.PICTOGRAPHIC[table[point]]
+    return table
+
+
+@pytest.mark.parametrize(("name", "borders"), [("Word", word_borders), ("Sentence", sentence_borders)])
+def test_unicode_own_test_files(name, borders, monkeypatch):
+    """Every line with the properties of the files' version; with ours, all but those where a property has changed."""
+    ours = {"Word": words.WORDS, "Sentence": words.SENTENCES}[name]
+    old = their_letters(name, {"Word": words.WORD_LETTERS, "Sentence": words.SENTENCE_LETTERS}[name])
+    tested = changed = 0
+    for fields in rows(f"auxiliary/{name}BreakTest.txt"):
+        text = "".join(chr(int(point, 16)) for point in fields[1::2])
+        wanted = [i for i, mark in enumerate(fields[::2]) if mark == "÷"]
+        if borders(text) != wanted:
+            assert [c for c in text if ours[ord(c)] != old[ord(c)]], f"{fields}: {borders(text)}"
+            changed += 1
+        with monkeypatch.context() as patch:
+            patch.setattr(words, f"{name.upper()}S", old)
+            assert borders(text) == wanted, fields
+        tested += 1
+    assert tested > 500
+    assert changed <= {"Word": 2, "Sentence": 0}[name]  # U+2701 is no longer Extended_Pictographic
+
+
+def test_words_are_those_of_the_regex_package():
+    boundary = regex.compile(r"(?w)\b")
+    pool = [*"aé1.,:'\" \t\n\r_א\u0301\u200d🙂👍🏽🇦🇧カ中\u00ad‿Ⓜ؂", "a.a", "1,1", 'א"א']
+    rng = random.Random(6)
+    for _ in range(30_000):
+        text = "".join(rng.choices(pool, k=rng.randrange(1, 12)))
+        assert word_borders(text) == sorted({found.start() for found in boundary.finditer(text)} | {0, len(text)})
 
 
 # ---- tiktoken ----

@@ -10,11 +10,13 @@ STAGES: dict[str, str] = {
     "FixedLength": "split",
     "Metaspace": "spaces",
     "Punctuation": "classes",
+    "Sentences": "words",
     "Sequence": "sequence",
     "Split": "split",
     "UnicodeScripts": "classes",
     "Whitespace": "classes",
     "WhitespaceSplit": "classes",
+    "Words": "words",
 }
 
 __getattr__ = lazy(__name__, STAGES)
