@@ -82,11 +82,12 @@ cdef class Bert:
                 elif characters[i].kind == INSIDE:
                     characters[i].value = <int32_t>self.pool_size
                     characters[i].size = <uint8_t>len(spelled)
-                    self.pool = <uint8_t*>grown(
-                        self.pool, &self.pool_capacity, self.pool_size + len(spelled), 1
-                    )
-                    memcpy(self.pool + self.pool_size, <const char*>spelled, len(spelled))
-                    self.pool_size += len(spelled)
+                    if spelled:
+                        self.pool = <uint8_t*>grown(
+                            self.pool, &self.pool_capacity, self.pool_size + len(spelled), 1
+                        )
+                        memcpy(self.pool + self.pool_size, <const char*>spelled, len(spelled))
+                        self.pool_size += len(spelled)
             if self.pages[page] == NULL:
                 self.pages[page] = characters
                 characters = NULL
@@ -183,6 +184,8 @@ cdef class Bert:
             while i < n and count <= self.matcher.limit:
                 c = self.character(s + i, n - i, &width)
                 i += width
+                if c.size == 0:
+                    continue
                 word = <uint8_t*>grown(word, &capacity, size + c.size, 1)
                 memcpy(word + size, self.pool + c.value, c.size)
                 count += characters(word + size, c.size)

@@ -140,20 +140,26 @@ INSIDE, SPACE, ALONE, ODD = range(4)
 @lru_cache(maxsize=256)
 def describe(normalizer: Normalizer | None, pre_tokenizer: PreTokenizer, page: int) -> list[tuple[int, bytes]]:
     """Of each character 256 * page + 0 ... 255 its kind, and the bytes that it becomes."""
-    return [character(normalizer, pre_tokenizer, chr(point)) for point in range(256 * page, 256 * (page + 1))]
+    texts = [chr(point) for point in range(256 * page, 256 * (page + 1))]
+    if normalizer is not None:
+        between = "zqz"  # nothing becomes that, nor changes beside it
+        texts = normalizer.normalize(Aligned.of(between.join(texts))).text.split(between)
+        assert len(texts) == 256, page
+    pieces: list[list[str]] = [[] for _ in texts]
+    owner = [i for i, text in enumerate(texts) for _ in f"a{text}a "]
+    for piece in pre_tokenizer.pieces(Aligned.of(" ".join(f"a{text}a" for text in texts))):
+        pieces[owner[piece.starts[0]]].append(piece.text)
+    return [kind(text, found) for text, found in zip(texts, pieces, strict=True)]
 
 
-def character(normalizer: Normalizer | None, pre_tokenizer: PreTokenizer, c: str) -> tuple[int, bytes]:
-    text = normalizer.normalize(Aligned.of(c)).text if normalizer else c
-    if not text:
-        return INSIDE, b""
+def kind(text: str, pieces: list[str]) -> tuple[int, bytes]:
+    """Of a character that becomes `text`, which between two letters is cut into `pieces`."""
     if any("\ud800" <= c <= "\udfff" or unicodedata.combining(c) for c in text):
-        return ODD, b""  # NFD may move it behind the one that follows; the stages may join it to others
-    between = [piece.text for piece in pre_tokenizer.pieces(Aligned.of(f"a{text}a"))]
-    if between == [f"a{text}a"]:
+        return ODD, b""  # NFD may move it behind the one that follows; bytes that are no UTF-8 may become some
+    if pieces == [f"a{text}a"]:
         return INSIDE, text.encode()
-    if between == ["a", "a"]:
+    if pieces == ["a", "a"]:
         return SPACE, b""
-    if between == ["a", text.strip(), "a"]:
+    if pieces == ["a", text.strip(), "a"]:
         return ALONE, text.strip().encode()
     return ODD, b""

@@ -35,8 +35,8 @@ class WordPieceTrainer(Trainer):
     `score`: "loglik" is the exact change of the log-likelihood of the text, sum of c log(c / N) over the tokens, and
     training ends where none raises it; "pmi" is n / (c_a c_b) for n merges of tokens that occur c_a and c_b times.
     Ties go to the greater n, then to the smaller ids. Equal neighbours that overlap count once.
-    `limit_alphabet`: only so many characters, the most frequent; of equal ones the smaller code points.
     `initial_alphabet`: characters that are tokens in any case, as beginning and as continuation.
+    `limit_alphabet`: only so many characters: the initial ones, and the most frequent; of equal ones the smaller.
 
     Words that could not be encoded teach nothing and are left out: those of more than `max_input_chars_per_word`
     characters, or with a character that is not in the alphabet. So are words that begin with the prefix, whose
@@ -102,7 +102,7 @@ class WordPieceTrainer(Trainer):
             raise TokenizerError("the words have 2**53 characters or more in all; train on a part of the text")
         if self.limit_alphabet is None:
             return dict(counts)
-        characters: Counter[str] = Counter()
+        characters = Counter(dict.fromkeys(self.initial_alphabet, 0))
         for word, count in counts.items():
             for character in word:
                 characters[character] += count
