@@ -179,6 +179,8 @@ def test_what_cannot_be_a_vocabulary_is_refused() -> None:
         Unigram([("a", 0.0)], 1)
     with pytest.raises(TokenizerError, match="kinds must be 1 numbers"):
         Unigram([("a", 0.0)], kinds=[1, 1])
+    with pytest.raises(TokenizerError, match="there is no <0x00>"):
+        Unigram([("a", 0.0)], byte_fallback=True)
     with pytest.raises(ValueError, match="alpha"):
         Unigram([("a", 0.0)]).sample(b"a", random.Random(0), math.inf)
     with pytest.raises(ValueError, match="n must be"):

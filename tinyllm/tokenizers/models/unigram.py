@@ -16,16 +16,17 @@ pieces <0x00> ... <0xFF> of their bytes. A byte that is no UTF-8 counts as U+FFF
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers.engine import choose
+from tinyllm.tokenizers.engine import choose, core
 from tinyllm.tokenizers.reference import unigram as reference
 from tinyllm.tokenizers.reference.unigram import UNKNOWN_PENALTY, Arc, Lattice
-from tinyllm.tokenizers.stage import Model
+from tinyllm.tokenizers.sentencepiece import SentencePieceNormalizer
+from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # as in SentencePiece's .model
 
@@ -48,7 +49,7 @@ class Unigram(Model):
     _ids: dict[str, int] = field(init=False, repr=False)  # of the pieces that are read out of text
     _scores: list[float] = field(init=False, repr=False)
     _unknown: tuple[int, float] = field(init=False, repr=False)
-    _byte_ids: list[int] = field(init=False, repr=False)  # -1 where there is none
+    _byte_ids: list[int] = field(init=False, repr=False)
     _trie: dict = field(init=False, repr=False)
     _encoder: Any = field(init=False, repr=False, default=None)
 
@@ -72,11 +73,43 @@ class Unigram(Model):
         put("_unknown", (-1 if self.unk_id is None else self.unk_id, unknown_score))
         put("_ids", {piece: i for i, ((piece, _), kind) in enumerate(zip(self.vocab, kinds, strict=True))
                      if kind in (NORMAL, USER_DEFINED) and i not in self.reserved})  # fmt: skip
-        ids = {token: i for i, token in enumerate(self.tokens)}
-        put("_byte_ids", [ids.get(b"<0x%02X>" % byte, -1) for byte in range(256)] if self.byte_fallback else [-1] * 256)
+        put("_byte_ids", _byte_ids(self.tokens) if self.byte_fallback else [])
         put("_trie", {})
+        if self.engine == "c":
+            read = set(self._ids.values())
+            tokens = [token if i in read else None for i, token in enumerate(self.tokens)]
+            put("_encoder", core("unigram").Encoder(
+                tokens, self._scores, *self._unknown, self._byte_ids, self.kinds is not None))  # fmt: skip
+
+    def encode(self, piece: bytes) -> list[int]:
+        if self._encoder is not None:
+            return self._encoder.encode_piece(piece)
+        return super().encode(piece)
+
+    def fused(
+        self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
+    ) -> Callable[[bytes], list[int]] | None:
+        if self._encoder is None or pre_tokenizer is not None:
+            return None
+        if normalizer is None:
+            return self._encoder.encode_piece
+        if not isinstance(normalizer, SentencePieceNormalizer) or normalizer.user_defined_symbols:
+            return None
+        rules = normalizer.charsmap
+        return self._encoder.encode_text(
+            core("unigram").Normalizer(
+                rules.units.tobytes() if rules else b"",
+                rules.results if rules else b"",
+                normalizer.add_dummy_prefix,
+                normalizer.remove_extra_whitespaces,
+                normalizer.escape_whitespaces,
+                normalizer.treat_whitespace_as_suffix,
+            )
+        )
 
     def tokenize(self, piece: bytes) -> list[tuple[int, int]]:
+        if self._encoder is not None:
+            return self._encoder.tokenize(piece)
         text, widths = _characters(piece)
         return list(self._tokens(text, widths, reference.viterbi(self._lattice(text), self.kinds is not None)))
 
@@ -133,16 +166,22 @@ class Unigram(Model):
             yield from self._unknown_tokens(text[start:end], widths[start:end])
 
     def _unknown_tokens(self, text: str, widths: list[int]) -> Iterator[tuple[int, int]]:
-        ids = [self._byte_ids[byte] for byte in text.encode()]
-        if min(ids) >= 0 and not (self.unk_id is not None and text == self.vocab[self.unk_id][0]):
+        if self.byte_fallback:
             for character, width in zip(text, widths, strict=True):
-                n = len(character.encode())
-                yield from zip(ids[:n], [1] * width + [0] * (n - width), strict=True)
-                del ids[:n]
+                for i, byte in enumerate(character.encode()):
+                    yield self._byte_ids[byte], int(i < width)
         elif self.unk_id is not None:
             yield self.unk_id, sum(widths)
         else:
-            raise TokenizerError(f"no piece of the vocabulary spells {text[:20]!r}, and there is no unknown piece")
+            raise TokenizerError(f"no piece of the vocabulary spells {text[0]!r}, and there is no unknown piece")
+
+
+def _byte_ids(tokens: Sequence[bytes]) -> list[int]:
+    ids = {token: i for i, token in enumerate(tokens)}
+    missing = [name for byte in range(256) if (name := b"<0x%02X>" % byte) not in ids]
+    if missing:
+        raise TokenizerError(f"byte_fallback needs the pieces <0x00> to <0xFF>; there is no {missing[0].decode()}")
+    return [ids[b"<0x%02X>" % byte] for byte in range(256)]
 
 
 def _spelled(vocab: Sequence[tuple[str, float]]) -> list[bytes]:
