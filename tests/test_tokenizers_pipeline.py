@@ -22,7 +22,7 @@ fixed = settings(max_examples=200)
 
 BYTES = [bytes([byte]) for byte in range(256)]
 TRAINED = BPETokenizer.train("to be or not to be, that is the question: naïve café\n" * 3, 290, engine="python")
-MODEL = BPE(TRAINED.tokens, TRAINED.merges)
+MODEL = BPE.from_ids(TRAINED.tokens, TRAINED.merges)
 END = AddedToken("<|end|>", special=True)
 TEXT = st.text(st.sampled_from("to be qusinaéï北🙂\n<|end|>\u0301A"), max_size=40)
 
@@ -201,7 +201,7 @@ DECODERS = [
     st.lists(st.one_of(st.integers(256, 266), st.sampled_from([32, 97, 195, 169])), max_size=12),
 )
 def test_stream_gives_what_decode_gives(decoder, ids):
-    tokenizer = Tokenizer(BPE([*BYTES, *TOKENS]), decoder=decoder)
+    tokenizer = Tokenizer(BPE.from_ids([*BYTES, *TOKENS]), decoder=decoder)
     for skip in False, True:
         stream = tokenizer.stream(skip)
         for _ in range(2):  # after finish, as new

@@ -8,6 +8,11 @@ from typing import Any
 
 import packages
 
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.models import BPE
+from tinyllm.tokenizers.pipeline import Tokenizer
+from tinyllm.tokenizers.stage import PreTokenizer
+
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 UPPER, LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 # As https://github.com/openai/tiktoken, tiktoken_ext/openai_public.py, has them.
@@ -83,13 +88,33 @@ def hugging_face(name: str) -> Any:
     return tokenizer
 
 
+class Scanned(PreTokenizer):
+    """OpenAI's patterns by the compiled scanners."""
+
+    def __init__(self, name: str) -> None:
+        self.name = {"r50k": "gpt2"}.get(name, name)
+
+    @property
+    def scanner(self) -> str:
+        return self.name
+
+    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
+        raise NotImplementedError
+
+
 @cache
-def ours(name: str) -> Callable[[str], list[int]]:
+def model(name: str) -> BPE:
+    """tinyllm's model of the ranks."""
+    return BPE.from_ranks(packages.ranks(name))
+
+
+@cache
+def ours(name: str) -> Any:
     """str to ids, as tinyllm does it."""
-    raise packages.Missing(f"tinyllm does not read the ranks of {name} yet")
+    return model(name).fused(None, Scanned(name))
 
 
 @cache
 def our_decoder(name: str) -> Callable[[list[int]], str]:
     """ids to str, as tinyllm does it."""
-    raise packages.Missing(f"tinyllm does not read the ranks of {name} yet")
+    return Tokenizer(model(name)).decode

@@ -81,7 +81,7 @@ cdef inline void* zeroed(int64_t count, size_t size) except NULL:
     return block
 
 
-cdef inline int32_t code_point(const uint8_t* s, int64_t n, int* size) noexcept:
+cdef inline int32_t code_point(const uint8_t* s, int64_t n, int* size) noexcept nogil:
     """The character at s, of which n > 0 bytes are there, and its size in bytes; -1 and 1 for a byte that starts no
     well-formed UTF-8 (nothing overlong, no surrogates).
     """

@@ -20,6 +20,7 @@ from typing import Any
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.base import Tokenizer, as_texts, number_specials, utf8
 from tinyllm.tokenizers.engine import choose, core
+from tinyllm.tokenizers.models.bpe import BPE
 from tinyllm.tokenizers.pretokenizers.patterns import split
 from tinyllm.tokenizers.reference import bpe as reference
 
@@ -83,7 +84,8 @@ class BPETokenizer(Tokenizer):
             if self._ranks.setdefault((a, b), (rank, new))[0] != rank:
                 raise TokenizerError(f"merges {self._ranks[a, b][0]} and {rank} are the same")
         if self.engine == "c":
-            self._encoder = core("bpe").Encoder(self._byte_ids, self._ranks, len(self.tokens))
+            model = BPE.from_ids([b"" if i in self._special_ids else t for i, t in enumerate(self.tokens)], self.merges)
+            self._encode = core("bpe").Encoder(model.rules, "gpt2").encode
         else:
             self._cache: dict[bytes, list[int]] = {}
 
@@ -143,7 +145,7 @@ class BPETokenizer(Tokenizer):
     def _encode_ordinary(self, text: str | bytes) -> list[int]:
         data = utf8(text)
         if self.engine == "c":
-            return self._encoder.encode(data)
+            return self._encode(data)
         ids: list[int] = []
         for piece in split(data, self.pattern, "python"):
             if (known := self._cache.get(piece)) is None:

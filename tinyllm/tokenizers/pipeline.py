@@ -1,6 +1,6 @@
 """A tokenizer: normalizer, pre-tokenizer, model, post-processor and decoder, put together.
 
-    tok = Tokenizer(BPE(tokens, merges), pre_tokenizer=ByteLevel(add_prefix_space=False), decoder=decoders.ByteLevel(),
+    tok = Tokenizer(BPE(vocab, merges), pre_tokenizer=ByteLevel(add_prefix_space=False), decoder=decoders.ByteLevel(),
                     added_tokens=[AddedToken("<|endoftext|>", special=True)])
     tok.encode("To be") -> ids;  tok.prepare("one text", "and its pair") -> Encoding;  tok.decode(ids) -> text
 

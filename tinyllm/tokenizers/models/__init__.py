@@ -4,8 +4,9 @@ from tinyllm.tokenizers.registry import lazy
 
 STAGES = {
     "BPE": "bpe",
-    "WordLevel": "wordlevel",
+    "SentencePieceBPE": "sentencepiece_bpe",
     "Unigram": "unigram",
+    "WordLevel": "wordlevel",
     "WordPiece": "wordpiece",
 }
 
