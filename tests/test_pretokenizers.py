@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import unicodedata
 
@@ -13,7 +14,7 @@ from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import _unicode, compiled, regexes
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.pretokenizers import patterns
+from tinyllm.tokenizers.pretokenizers import patterns, punkt
 from tinyllm.tokenizers.pretokenizers.patterns import PATTERNS, PORTABLE
 from tinyllm.tokenizers.stage import PreTokenizer, as_json, from_json
 
@@ -203,6 +204,7 @@ STAGES = [
     P.Words(),
     P.Words(keep_space=True),
     P.Sentences(),
+    P.Punkt(("mr", "u.s"), (("jan", "##number##"),), ("the",), {"smith": 2}),
     P.Split(" ", "MergedWithNext"),
     *(P.Split({"Regex": pattern}, "Isolated") for pattern in PORTABLE.values()),
     P.Sequence([P.WhitespaceSplit(), P.Punctuation(), P.ByteLevel()]),
@@ -224,7 +226,7 @@ def test_pieces_know_where_they_come_from(stage, text, base):
 
 
 @fixed
-@given(st.sampled_from([P.ByteLevel(False), P.Words(True), P.Sentences(), P.FixedLength(2)]), TEXT)
+@given(st.sampled_from([P.ByteLevel(False), P.Words(True), P.Sentences(), P.Punkt(), P.FixedLength(2)]), TEXT)
 def test_a_stage_that_drops_nothing_gives_a_partition(stage, text):
     assert "".join(cut(stage, text)) == text
 
@@ -269,6 +271,55 @@ def test_which_stages_have_a_scanner():
 def test_what_a_stage_refuses(make, message):
     with pytest.raises(TokenizerError, match=message):
         make()
+
+
+# ---- Punkt ----
+
+SMITH = (
+    "Mr. Smith met Dr. Jones at 5 p.m. in Rome. They talked. Then Mr. Jones left for the U.S. by ship. The ship "
+    "sank there. It was old. Mr. Smith wept, for they were friends. Was he sad? He was. Dr. Brown, e.g. in a "
+    "letter, told Mr. Smith so on Jan. 3 or Jan. 4 there. They wrote often. There the old ship lay, sank and went "
+    "there. I met Dr. Lee in Jan. 1900, as did Dr. Brown and Mr. Brown. It rained. So they wept. The sea lay still "
+    "in Rome or so. Often they went. It rained and it talked of Smith and Brown, and of the friends still there. He "
+    "went away sad and wept in a letter."
+)
+PUNKT = P.Punkt.train([SMITH] * 20)
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Mr. Smith left. ", "They met Dr. Brown, e.g. in Rome. ", "It was old."],
+        ['He said "They talked." ', "So? ", "(It was 3.14.) ", "They left the U.S. ", "They wept."],
+        ["It was ... old. ", "He wept... ", "They left.\n\n", "a title\n \n", "yes"],
+        ['"Was he sad?" he said. ', "So he was."],
+        ["这是一个句子。", "这是另一个！", "好。"],
+        ["See p. 5 by J. Smith. ", "It is long."],
+        ["no end, \n\n", "(more"],
+    ],
+)
+def test_sentences_with_abbreviations(sentences):
+    assert cut(PUNKT, "".join(sentences)) == sentences
+
+
+def test_what_punkt_learns():
+    assert {"mr", "dr", "u.s", "p.m", "e.g", "jan"} == set(PUNKT.abbreviations)
+    assert ("jan", "##number##") in PUNKT.collocations
+    assert PUNKT.orthography["jones"] == punkt.UPPER * punkt.UNKNOWN
+    assert PUNKT.orthography["ship"] == punkt.LOWER * punkt.INSIDE
+    assert P.Punkt.train([SMITH] * 20) == P.Punkt.train(SMITH + "\n\n" + text for text in [SMITH] * 10) == PUNKT
+    assert P.Punkt.train([]) == P.Punkt.train([""]) == P.Punkt()
+    assert cut(P.Punkt(), "Mr. Smith.") == ["Mr. ", "Smith."]
+
+
+def test_the_ratios_of_punkt():
+    assert punkt.ratio(10, 100, 100, 1000) == 0  # as often as chance has it
+    apart = 10 * math.log(0.1) + 90 * math.log(0.9)
+    together = 8 * math.log(0.8) + 2 * math.log(0.2) + 2 * math.log(2 / 90) + 88 * math.log(88 / 90)
+    assert punkt.ratio(8, 10, 10, 100) == pytest.approx(2 * (together - apart))
+    words = [punkt.Token("word", kind, period, 0, 0, 0) for kind, period in [("ab", True)] * 3 + [("c", False)] * 7]
+    assert punkt.abbreviations(words) == {"ab"}  # 2 * 3 * log(.99 / .3) * exp(-2) = 0.97
+    assert not punkt.abbreviations([*words, punkt.Token("word", "ab", False, 0, 0, 0)])  # times .01 / .7 and 2 ** -1
 
 
 # ---- Other people's regular expressions ----

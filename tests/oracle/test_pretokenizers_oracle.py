@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
 from pathlib import Path
 
+import packages
 import pytest
 
 from tinyllm.tokenizers import _unicode, _unicode_generate, compiled
@@ -215,6 +219,47 @@ def test_words_are_those_of_the_regex_package():
     for _ in range(30_000):
         text = "".join(rng.choices(pool, k=rng.randrange(1, 12)))
         assert word_borders(text) == sorted({found.start() for found in boundary.finditer(text)} | {0, len(text)})
+
+
+def articles() -> list[list[str]]:
+    """515 pieces of the New York Times, as sentences one by one: in the sdist of vaderSentiment."""
+    try:
+        inner = packages.packed("vaderSentiment", "additional_resources/hutto_ICWSM_2014.tar.gz")
+    except packages.Missing as missing:
+        pytest.skip(str(missing))
+    with tarfile.open(fileobj=io.BytesIO(inner)) as archive:
+        file = archive.extractfile("hutto_ICWSM_2014/nytEditorialSnippets_GroundTruth.txt")
+        assert file is not None
+        rows = [line.split("\t") for line in file.read().decode("utf-8").splitlines()]
+    found: dict[str, list[str]] = {}
+    for number, _, sentence in rows:
+        found.setdefault(number.partition("_")[0], []).append(sentence.strip())
+    return list(found.values())
+
+
+def f1(ends: Callable[[str], Iterable[int]], labelled: list[list[str]]) -> float:
+    """Of the borders between the sentences of a text, joined with spaces."""
+    right = given = wanted = 0
+    for sentences in labelled:
+        text = " ".join(sentences)
+        true = set(accumulate(len(sentence) + 1 for sentence in sentences[:-1]))
+        ours = set(ends(text)) - {len(text)}
+        right, given, wanted = right + len(true & ours), given + len(ours), wanted + len(true)
+    return 2 * right / (given + wanted)
+
+
+def test_punkt_finds_the_sentences_of_a_newspaper():
+    """Trained on one half without the labels, measured on the other: 0.990 and 0.991; UAX #29 alone: 0.941 and 0.951.
+
+    Of the errors left about half are the labels' own (two sentences in a row, or half of one).
+    """
+    texts = articles()
+    half = len(texts) // 2
+    for train, test in (texts[:half], texts[half:]), (texts[half:], texts[:half]):
+        learned = P.Punkt.train(" ".join(sentences) for sentences in train)
+        assert f1(learned.ends, test) > 0.988
+        assert f1(lambda text: sentence_borders(text)[1:], test) < 0.955
+        assert {"mr", "dr", "u.s", "jr", "st"} <= set(learned.abbreviations)
 
 
 # ---- tiktoken ----

@@ -10,6 +10,7 @@ STAGES: dict[str, str] = {
     "FixedLength": "split",
     "Metaspace": "spaces",
     "Punctuation": "classes",
+    "Punkt": "punkt",
     "Sentences": "words",
     "Sequence": "sequence",
     "Split": "split",
