@@ -8,6 +8,7 @@ from typing import Any
 
 import packages
 
+from tinyllm.tokenizers.added import AddedToken
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.models import BPE
 from tinyllm.tokenizers.pipeline import Tokenizer
@@ -115,6 +116,13 @@ def ours(name: str) -> Any:
 
 
 @cache
+def tokenizer(name: str) -> Tokenizer:
+    """tinyllm's tokenizer, with <|endoftext|> as tiktoken's."""
+    end = {AddedToken("<|endoftext|>", special=True): max(packages.ranks(name).values()) + 1}
+    return Tokenizer(model(name), pre_tokenizer=Scanned(name), added_tokens=end)
+
+
+@cache
 def our_decoder(name: str) -> Callable[[list[int]], str]:
     """ids to str, as tinyllm does it."""
-    return Tokenizer(model(name)).decode
+    return tokenizer(name).decode
