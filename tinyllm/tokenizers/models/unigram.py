@@ -111,14 +111,14 @@ class Unigram(Model):
         if self._encoder is not None:
             return self._encoder.tokenize(piece)
         text, widths = _characters(piece)
-        return list(self._tokens(text, widths, reference.viterbi(self._lattice(text), self.kinds is not None)))
+        return list(self._tokens(text, widths, reference.viterbi(self.lattice(text), self.kinds is not None)))
 
     def nbest(self, piece: bytes, n: int) -> list[tuple[list[int], float]]:
         """The n most probable ways (all, if there are fewer), best first: ids and log probability."""
         if not 1 <= n <= 1024:
             raise ValueError(f"n must be from 1 to 1024, not {n}")
         text, widths = _characters(piece)
-        found = reference.nbest(self._lattice(text), n)
+        found = reference.nbest(self.lattice(text), n)
         return [([token for token, _ in self._tokens(text, widths, path)], score) for path, score in found]
 
     def sample(self, piece: bytes, rng: Random, alpha: float = 0.1, nbest_size: int = -1) -> list[int]:
@@ -128,7 +128,7 @@ class Unigram(Model):
         if not (math.isfinite(alpha) and alpha >= 0):
             raise ValueError(f"alpha must be a finite number of at least 0, not {alpha}")
         text, widths = _characters(piece)
-        arcs = self._lattice(text)
+        arcs = self.lattice(text)
         if nbest_size < 0:
             path = reference.sample(arcs, alpha, rng)
         else:
@@ -138,13 +138,14 @@ class Unigram(Model):
 
     def entropy(self, piece: bytes, alpha: float = 1.0) -> float:
         """Of the distribution that `sample` draws from, in nats."""
-        return reference.entropy(self._lattice(_characters(piece)[0]), alpha)
+        return reference.entropy(self.lattice(_characters(piece)[0]), alpha)
 
     def reserving(self, ids: frozenset[int]) -> Unigram:
         read = ids & frozenset(self._ids.values())
         return replace(self, reserved=self.reserved | read) if read else self
 
-    def _lattice(self, text: str) -> Lattice:
+    def lattice(self, text: str) -> Lattice:
+        """The arcs over the characters of `text` (reference/unigram.py); an unknown character has id -1 or unk_id."""
         if not self._trie:
             self._trie.update(reference.trie(self._ids))
         return reference.lattice(text, self._trie, self._scores, self._unknown)

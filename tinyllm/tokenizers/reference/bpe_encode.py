@@ -86,7 +86,7 @@ class Reference:
         rules = self.rules
         if rules.ignore_merges and p == 0 and 0 <= (whole := self._ids.get(piece, -1)) < rules.n_ids:
             return [(whole, len(piece))]
-        symbols = list(self._spelled(piece))
+        symbols = list(self.spelled(piece))
         seen: dict[int, Pair] = {}
         merged = merge(symbols, self._ranks, p, self._coin, seen)
         if rules.unused:
@@ -109,7 +109,7 @@ class Reference:
         z = (z ^ z >> 27) * 0x94D049BB133111EB & MASK
         return ((z ^ z >> 31) >> 11) / (1 << 53)
 
-    def _spelled(self, piece: bytes) -> Iterator[Symbol]:
+    def spelled(self, piece: bytes) -> Iterator[Symbol]:
         """The symbols of a piece before any merge."""
         rules, ids = self.rules, self._ids
         held: Symbol | None = None  # an unk that may grow
