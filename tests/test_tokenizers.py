@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import BPETokenizer, CharTokenizer, compiled, engine
+from tinyllm.tokenizers import BPETokenizer, CharTokenizer, Encoding, compiled, engine
 from tinyllm.tokenizers.reference import bpe as reference
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
@@ -67,6 +67,17 @@ TRAINED = {name: quietly(sample_text(), 420, SPECIAL, engine=name) for name in E
 CHARS = CharTokenizer.train(sample_text(), ["<unk>", "<|end|>"], unk="<unk>")
 
 
+def byte_ids(tokenizer: BPETokenizer) -> list[int]:
+    """The id of each byte."""
+    return [tokenizer.id_of(bytes([byte])) for byte in range(256)]
+
+
+def ranks(tokenizer: BPETokenizer) -> dict[tuple[int, int], tuple[int, int]]:
+    """(left id, right id) -> (rank, id of the merged token)."""
+    joined = {pair: tokenizer.tokens[pair[0]] + tokenizer.tokens[pair[1]] for pair in tokenizer.merges}
+    return {pair: (rank, tokenizer.id_of(joined[pair])) for rank, pair in enumerate(tokenizer.merges)}
+
+
 @pytest.fixture(params=ENGINES)
 def bpe(request) -> BPETokenizer:
     return TRAINED[request.param]
@@ -110,7 +121,7 @@ CORPUS = st.one_of(
 def test_training_is_the_definition(name, text, n, min_frequency):
     trained = quietly(text, 256 + n, min_frequency=min_frequency, engine=name)
     words = reference.count_words([text.encode()])
-    assert trained.merges == naive_merges(words, trained._byte_ids, 256, n, max(min_frequency, 1))
+    assert trained.merges == naive_merges(words, byte_ids(trained), 256, n, max(min_frequency, 1))
     assert len(set(trained.tokens)) == len(trained.tokens) == trained.vocab_size == 256 + len(trained.merges)
 
 
@@ -258,15 +269,16 @@ def replay(symbols: list[int], ranks) -> list[int]:
 def test_short_and_long_pieces_follow_the_definition(piece, corpus):
     for name in ENGINES:
         tokenizer = quietly(corpus, 340, engine=name)
-        symbols = [tokenizer._byte_ids[byte] for byte in piece.encode()]
-        expected = replay(symbols, tokenizer._ranks)
+        symbols = [byte_ids(tokenizer)[byte] for byte in piece.encode()]
+        expected = replay(symbols, ranks(tokenizer))
         assert tokenizer.encode(piece) == expected
-        assert reference.encode_piece(symbols, tokenizer._ranks) == expected
-        assert reference.encode_long_piece(symbols, tokenizer._ranks) == expected
+        assert reference.encode_piece(symbols, ranks(tokenizer)) == expected
+        assert reference.encode_long_piece(symbols, ranks(tokenizer)) == expected
+        assert tokenizer.model.encode(piece.encode()) == expected
 
 
 def test_encoding_a_training_word_gives_the_symbols_training_left(bpe):
-    spelled = {word: [bpe._byte_ids[byte] for byte in word] for word in reference.count_words([sample_text().encode()])}
+    spelled = {word: [byte_ids(bpe)[byte] for byte in word] for word in reference.count_words([sample_text().encode()])}
     for rank, pair in enumerate(bpe.merges):
         for word, symbols in spelled.items():
             spelled[word] = [*merged(symbols, pair, 259 + rank)]
@@ -307,8 +319,8 @@ def test_stream_gives_what_decode_gives(ids):
 
 def test_stream_holds_back_only_what_is_incomplete(bpe):
     stream = bpe.stream()
-    assert [stream.push(bpe._byte_ids[byte]) for byte in "é🙂".encode()] == ["", "é", "", "", "", "🙂"]
-    assert stream.push(bpe._byte_ids[0xE2]) == ""
+    assert [stream.push(byte_ids(bpe)[byte]) for byte in "é🙂".encode()] == ["", "é", "", "", "", "🙂"]
+    assert stream.push(byte_ids(bpe)[0xE2]) == ""
     assert stream.finish() == "\ufffd"
     assert stream.finish() == ""
 
@@ -317,7 +329,8 @@ def test_stream_holds_back_only_what_is_incomplete(bpe):
 @given(st.one_of(TEXT, BYTES))
 def test_offsets(text):
     for tokenizer in [*TRAINED.values(), CHARS]:
-        ids, offsets = tokenizer.encode_with_offsets(text)
+        encoding = tokenizer.encode_with_offsets(text)
+        ids, offsets = encoding.ids, encoding.offsets
         assert ids == tokenizer.encode(text)
         assert len(ids) == len(offsets)
         assert [0, *(end for _, end in offsets)][-1] == len(text)
@@ -334,7 +347,7 @@ def test_offsets(text):
 def test_offsets_around_special_tokens(bpe):
     encoding = bpe.encode_with_offsets("é<|user|>x", {"<|user|>"})
     assert [("é<|user|>x")[start:end] for start, end in encoding.offsets[-2:]] == ["<|user|>", "x"]
-    assert bpe.encode_with_offsets("") == ([], [])
+    assert bpe.encode_with_offsets("") == Encoding([], [])
 
 
 def test_batch(bpe):
@@ -420,17 +433,17 @@ def test_bad_vocabularies():
         ([*alphabet, b"a"], [], {}, "tokens 97 and 256 are both b'a'"),
         ([*alphabet, b"ab"], [(97, 300)], {}, "merge 0 joins id 300"),
         ([*alphabet, b"ab"], [(97, -1)], {}, "merge 0 joins id -1"),
-        (alphabet, [(97, 98)], {}, "merge 0 makes b'ab', which is no ordinary token"),
+        (alphabet, [(97, 98)], {}, "merge 0, of b'a' and b'b', needs b'ab', which is no token"),
         ([*alphabet, b"ab"], [(97, 98)] * 2, {}, "merges 0 and 1 are the same"),
-        ([*alphabet, b"ab"], [(97, 98)], {"ab": 256}, "merge 0 makes b'ab', which is no ordinary token"),
-        ([*alphabet, b"<x>"], [(256, 98)], {"<x>": 256}, "merge 0 joins id 256"),
+        ([*alphabet, b"ab"], [(97, 98)], {"ab": 256}, "merge 0, of b'a' and b'b', needs b'ab', which is no token"),
+        ([*alphabet, b"<x>"], [(256, 98)], {"<x>": 256}, "merge 0, of b'' and b'b', needs b'b', which is no token"),
         ([*alphabet, b"<x>"], [], {"<x>": 5}, "special token '<x>' has id 5"),
         ([*alphabet, b"<x>"], [], {"<x>": 500}, "special token '<x>' has id 500"),
-        ([*alphabet, b""], [], {"": 256}, "the name of a special token is empty"),
+        ([*alphabet, b""], [], {"": 256}, "the name of an added token is empty"),
     ]:
         with pytest.raises(TokenizerError, match=message):
             BPETokenizer(tokens, merges, special, engine="python")
-    with pytest.raises(TokenizerError, match="pattern is 'gpt9'; it must be gpt2"):
+    with pytest.raises(TokenizerError, match="pattern is 'gpt9'; it must be one of gpt2"):
         BPETokenizer(alphabet, [], pattern="gpt9", engine="python")
 
 
@@ -459,7 +472,8 @@ def test_unknown_characters():
     known = CharTokenizer.train("abc", ["<pad>", "<unk>"], unk="<unk>")
     assert known.encode("aé<unk>") == [2, 1, 1, 1, 1, 1, 1]
     assert known.encode("aé<unk>", "all") == [2, 1, 1]
-    assert known.encode_with_offsets(b"\xff\xc3\xa9a") == ([1, 1, 2], [(0, 1), (1, 3), (3, 4)])
+    encoding = known.encode_with_offsets(b"\xff\xc3\xa9a")
+    assert (encoding.ids, encoding.offsets) == ([1, 1, 2], [(0, 1), (1, 3), (3, 4)])
     with pytest.raises(TokenizerError, match="unk is '\\?', which must be one of the special tokens"):
         CharTokenizer.train("abc", unk="?")
 
@@ -468,7 +482,7 @@ def test_bad_character_vocabularies():
     for tokens, special, message in [
         (["a", "bc"], {}, "token 1 is 'bc'; it must be one character"),
         (["a", "a"], {}, "tokens 0 and 1 are both 'a'"),
-        (["a", "b", "a"], {"a": 0}, "'a' is a character of the vocabulary and also a special token"),
+        (["a", "b", "a"], {"a": 0}, "tokens 0 and 2 are both 'a'"),
         (["\ud800"], {}, "lone surrogate"),
     ]:
         with pytest.raises(TokenizerError, match=message):

@@ -16,7 +16,7 @@ import pytest
 from tinyllm.tokenizers import _unicode, _unicode_generate, compiled
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.bpe import byte_alphabet
+from tinyllm.tokenizers.presets import byte_alphabet
 from tinyllm.tokenizers.pretokenizers import patterns, words
 from tinyllm.tokenizers.stage import PreTokenizer, as_json
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ..errors import TokenizerError
 from ..models.gpt import GPT
-from ..tokenizers.base import Tokenizer
+from ..tokenizers import Tokenizer
 from .decode import Decoder
 from .sample import Sampling
 from .stream import TextStream, answer

@@ -13,20 +13,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tinyllm.tokenizers.base import Encoding, Stream, Tokenizer
-    from tinyllm.tokenizers.bpe import BPETokenizer
-    from tinyllm.tokenizers.char import CharTokenizer
+    from tinyllm.tokenizers.added import AddedToken
+    from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation
     from tinyllm.tokenizers.engine import compiled
     from tinyllm.tokenizers.formats import load
+    from tinyllm.tokenizers.pipeline import Stream, Tokenizer
+    from tinyllm.tokenizers.presets import BPETokenizer, ByteTokenizer, CharTokenizer
 
-__all__ = ["BPETokenizer", "CharTokenizer", "Encoding", "Stream", "Tokenizer", "compiled", "load"]
+__all__ = [
+    "AddedToken",
+    "BPETokenizer",
+    "ByteTokenizer",
+    "CharTokenizer",
+    "Encoding",
+    "Padding",
+    "Stream",
+    "Tokenizer",
+    "Truncation",
+    "compiled",
+    "load",
+]
 
 _WHERE = {
-    "BPETokenizer": "bpe",
-    "CharTokenizer": "char",
-    "Encoding": "base",
-    "Stream": "base",
-    "Tokenizer": "base",
+    "AddedToken": "added",
+    "BPETokenizer": "presets",
+    "ByteTokenizer": "presets",
+    "CharTokenizer": "presets",
+    "Encoding": "encoding",
+    "Padding": "encoding",
+    "Stream": "pipeline",
+    "Tokenizer": "pipeline",
+    "Truncation": "encoding",
     "compiled": "engine",
     "load": "formats",
 }

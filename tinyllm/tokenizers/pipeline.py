@@ -129,7 +129,7 @@ class Tokenizer:
         """All that follows from the stages and the added tokens."""
         self._special = {token.content: i for i, token in self.added_tokens.items() if token.special}
         self._special_ids = frozenset(self._special.values())
-        self._gaps = frozenset(i for i, token in enumerate(self.tokens) if not token and i >= len(self.model.tokens))
+        self._gaps = frozenset(i for i, token in enumerate(self.tokens) if not token)
         self._model = self.model.reserving(self._special_ids)
         self._fused: Fused | None = self._model.fused(self.normalizer, self.pre_tokenizer)
         self._fused_rest: Fused | None = self._fused
@@ -325,16 +325,20 @@ class Tokenizer:
 
     def fingerprint(self) -> str:
         """A SHA-256 (hex) over everything that ids and text depend on: with the same one, they are the same."""
-        stages = [self.model, self.normalizer, self.pre_tokenizer, self.post_processor, self.decoder]
+        stages = [self.normalizer, self.pre_tokenizer, self.post_processor, self.decoder]
+        model = as_json(self.model)
+        if isinstance(model.get("vocab"), dict):
+            del model["vocab"]  # the tokens say it, and whether the model or the added tokens have a name is no matter
+        tokens = [token.hex() for token in self.tokens]
         added = [[i, as_json(token)] for i, token in sorted(self.added_tokens.items())]
-        text = json.dumps([[as_json(stage) for stage in stages], added], sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        whole = [model, tokens, [as_json(stage) for stage in stages], added]
+        return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode("ascii")).hexdigest()
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write tokenizer.json, whole or not at all; `path` is the file, or a folder that is there to put it in."""
         from tinyllm.tokenizers import formats
 
-        formats.save(self, path)  # type: ignore[arg-type]
+        formats.save(self, path)
 
     def __repr__(self) -> str:
         stages = [self.normalizer, self.pre_tokenizer, self.model, self.post_processor, self.decoder]

@@ -151,7 +151,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, Mapping):
-        return {key: as_json(item) for key, item in value.items()}
+        return {key if isinstance(key, str) else as_json(key): as_json(item) for key, item in value.items()}
     if isinstance(value, frozenset):
         return as_json(sorted(value))
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -34,8 +34,8 @@ from ..formats import safetensors
 from ..models.gpt import GPT, GPTConfig
 from ..nn import init
 from ..optim.optimizer import Optimizer
+from ..tokenizers import Tokenizer
 from ..tokenizers import load as load_tokenizer
-from ..tokenizers.base import Tokenizer
 from . import manifest
 
 WEIGHTS, OPTIMIZER, WORDS, CONFIG = "model.safetensors", "optimizer.safetensors", "tokenizer.json", "config.toml"

@@ -21,8 +21,7 @@ from ..config import Config, DataConfig, ModelConfig, to_dict
 from ..data import TokenFile, WindowSampler, read_text, split, write_tokens
 from ..errors import CheckpointError, ConfigError
 from ..models.gpt import GPT, GPTConfig
-from ..tokenizers import BPETokenizer, CharTokenizer
-from ..tokenizers.base import Tokenizer
+from ..tokenizers import BPETokenizer, CharTokenizer, Tokenizer
 from . import checkpoint, failure, plot
 from .checkpoint import Checkpoint
 from .log import CSV, JSONL, Progress, RunLog, read_log

@@ -16,7 +16,7 @@ from typing import Any
 from .. import _io
 from ..errors import CheckpointError
 from ..models.gpt import GPT
-from ..tokenizers.base import Tokenizer
+from ..tokenizers import Tokenizer
 from . import checkpoint, manifest
 from .checkpoint import Checkpoint
 

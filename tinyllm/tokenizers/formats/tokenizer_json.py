@@ -21,9 +21,8 @@ from typing import Any
 
 from tinyllm import _io
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers.base import Tokenizer
-from tinyllm.tokenizers.bpe import BPETokenizer, byte_alphabet
-from tinyllm.tokenizers.char import CharTokenizer
+from tinyllm.tokenizers.pipeline import Tokenizer
+from tinyllm.tokenizers.presets import BPETokenizer, CharTokenizer, byte_alphabet
 
 MAX_FILE = 64 << 20  # bytes
 MAX_VOCAB = 1 << 22
@@ -99,7 +98,7 @@ def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
         return _document(tokenizer, BYTE_LEVEL, BYTE_LEVEL, model)
     if isinstance(tokenizer, CharTokenizer):
         texts = [token.decode("utf-8") for token in tokenizer.tokens]
-        model = {"type": "WordLevel", "vocab": _vocab(texts), "unk_token": tokenizer.unk or ""}
+        model = {"type": "WordLevel", "vocab": _vocab(texts), "unk_token": tokenizer.model.unk_token}  # type: ignore[attr-defined]
         return _document(tokenizer, EACH_CHARACTER, {"type": "Fuse"}, model)
     raise TypeError(f"tokenizer.json can't hold a {type(tokenizer).__name__}")
 

@@ -8,7 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.pretokenizers.patterns import EACH_CHARACTER
+from tinyllm.tokenizers.pretokenizers.split import Split
 from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer, short
+
+CHARACTERS = Split({"Regex": EACH_CHARACTER}, "Isolated")  # every character is a piece
 
 INVALID = {0xDC00 + byte: "\ufffd" for byte in range(128, 256)}  # what surrogateescape makes of a byte that is no UTF-8
 
@@ -56,8 +60,7 @@ class WordLevel(Model):
     def fused(
         self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
     ) -> Callable[[bytes], list[int]] | None:
-        characters = normalizer is None and pre_tokenizer is not None and pre_tokenizer.scanner == "characters"
-        return self._characters if characters else None
+        return self._characters if normalizer is None and pre_tokenizer == CHARACTERS else None
 
     def _characters(self, data: bytes) -> list[int]:
         """The ids of a text that is cut into characters."""

@@ -51,6 +51,8 @@ SPELLINGS = {pattern: name for known in (PATTERNS, PORTABLE) for name, pattern i
     r"(?:'s|'t|'re|'ve|'m|'ll|'d)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
 }
 
+EACH_CHARACTER = r"[\s\S]"
+
 GENERAL = {"L": ("Lu", "Ll", "Lt", "Lm", "Lo"), "M": ("Mn", "Mc", "Me"), "N": ("Nd", "Nl", "No")}
 
 
@@ -68,6 +70,8 @@ def find(pattern: str, text: str, allow_regex: bool = False) -> Iterable[tuple[i
     """The (start, end) of each match of a regular expression as its authors spelled it, in order; regexes.py runs
     those that have no code here, if they are allowed.
     """
+    if pattern == EACH_CHARACTER:
+        return ((i, i + 1) for i in range(len(text)))
     if pattern in SPELLINGS:
         return (found.span() for found in compiled(SPELLINGS[pattern]).finditer(text))
     return regexes.find(pattern, text, allow_regex)
