@@ -55,6 +55,9 @@ OUTSIDE = {
     "tyro": {"config"},
     "matplotlib": {"training"},
     "regex": {"tokenizers"},
+    "unicodedata2": {"tokenizers"},
+    "snowballstemmer": {"tokenizers"},
+    "simplemma": {"tokenizers"},
     "numpy": set(HEIGHT) - {"errors", "_version", "_io", "random", "config", "cli", "__main__"},
 }
 FORBIDDEN_CALLS = {"eval", "exec", "__import__"}

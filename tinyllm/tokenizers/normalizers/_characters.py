@@ -47,3 +47,11 @@ def replaced(text: Aligned, pattern: re.Pattern[str], new: str | Callable[[str],
 def translated(text: Aligned, table: Mapping[int, str | int]) -> Aligned:
     """Characters exchanged one for one by `str.translate`."""
     return text._replace(text=text.text.translate(table))
+
+
+def in_case_of(new: str, like: str) -> str:
+    """`new` in the case of `like`: all capitals (of at least two letters), a capital first, or as it is."""
+    letters = [c for c in like if c.isalpha()]
+    if len(letters) > 1 and all(c.isupper() for c in letters):
+        return new.upper()
+    return new[:1].upper() + new[1:] if letters and letters[0].isupper() else new
