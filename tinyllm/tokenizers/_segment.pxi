@@ -101,6 +101,42 @@ cdef inline int64_t run_of(int wanted, const uint8_t* s, int64_t i, int64_t n) n
     return i
 
 
+cdef extern from *:
+    """
+    #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    #define FIRST_BYTE(mask) (__builtin_ctzll(mask) >> 3)
+    #else
+    #define FIRST_BYTE(mask) (__builtin_clzll(mask) >> 3)
+    #endif
+    #define EACH(byte) (0x0101010101010101ULL * (byte))
+    /* 0x80 in each byte of x that is not in 'a' ... 'z' */
+    #define NOT_SMALL(x) ((~(((x) & EACH(0x7F)) + EACH(0x80 - 'a')) | (((x) & EACH(0x7F)) + EACH(0x7F - 'z')) | (x)) & EACH(0x80))
+    """
+    int FIRST_BYTE(uint64_t mask) noexcept
+    uint64_t EACH(int byte) noexcept
+    uint64_t NOT_SMALL(uint64_t x) noexcept
+
+
+cdef inline int64_t ascii_run(uint64_t fold, const uint8_t* s, int64_t i, int64_t n) noexcept:
+    """The end of the run of a-z from s[i], eight bytes at a time: a word has one branch here. `fold` is 0, or EACH(32)
+    for A-Z too. It may end too early at any byte from n - 8 on.
+    """
+    cdef uint64_t x
+    while i + 8 <= n:
+        memcpy(&x, s + i, 8)
+        x = NOT_SMALL(x | fold)
+        if x:
+            return i + FIRST_BYTE(x)
+        i += 8
+    return i
+
+
+cdef inline int64_t letters(const uint8_t* s, int64_t i, int64_t n) noexcept:
+    """run_of(LETTER, s, i, n), faster for ASCII."""
+    i = ascii_run(EACH(32), s, i, n)
+    return run_of(LETTER, s, i, n) if i + 8 > n or s[i] & 0x80 else i
+
+
 cdef inline int64_t run_of_no(int unwanted, const uint8_t* s, int64_t i, int64_t n) noexcept:
     """The end of the run of characters from s[i] that are of no unwanted kind."""
     cdef int kind, size
@@ -152,25 +188,21 @@ cdef inline int64_t suffix(const uint8_t* s, int64_t i, int64_t n, bint fold) no
 
 cdef int64_t next_gpt2(const uint8_t* s, int64_t i, int64_t n) noexcept:
     r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-    cdef int size
-    cdef int64_t j = i
-    cdef int kind = kind_at(s, i, n, &size)
-    if s[i] == c" ":
-        kind = kind_at(s, i + 1, n, &size)
-        if kind & SPACE or size == 0:
-            return next_space(s, i, n, False)
-        j = i + 1
-    elif s[i] == c"'":
+    cdef int kind, size
+    cdef int64_t start = i + (s[i] == c" ")
+    cdef int64_t j = letters(s, start, n)
+    if j > start:
+        return j
+    if s[i] == c"'":
         j = suffix(s, i, n, False)
         if j > i:
             return j
-    if kind & LETTER:
-        return run_of(LETTER, s, j + size, n)
-    if kind & NUMBER:
-        return run_of(NUMBER, s, j + size, n)
-    if kind & SPACE:
+    kind = kind_at(s, start, n, &size)
+    if kind & SPACE or size == 0:
         return next_space(s, i, n, False)
-    return run_of_no(LETTER | NUMBER | SPACE, s, j + size, n)
+    if kind & NUMBER:
+        return run_of(NUMBER, s, start + size, n)
+    return run_of_no(LETTER | NUMBER | SPACE, s, start + size, n)
 
 
 cdef inline int64_t numbers(const uint8_t* s, int64_t i, int64_t n, int most) noexcept:
@@ -185,11 +217,12 @@ cdef inline int64_t numbers(const uint8_t* s, int64_t i, int64_t n, int most) no
 cdef inline int64_t next_like_cl100k(const uint8_t* s, int64_t i, int64_t n, int most, bint end) noexcept:
     r"""(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,most}| ?[^\s\p{L}\p{N}]+[\r\n]*
     |\s*[\r\n]+|\s+(?!\S)|\s+; with `end`, \s++$ before \s*[\r\n]+."""
-    cdef int size, next_size, next_kind
-    cdef int64_t j
-    cdef int kind = kind_at(s, i, n, &size)
-    if kind & LETTER:
-        return run_of(LETTER, s, i + size, n)
+    cdef int kind, size, next_size, next_kind
+    cdef int64_t start = i + (s[i] == c" ")
+    cdef int64_t j = letters(s, start, n)
+    if j > start:
+        return j
+    kind = kind_at(s, i, n, &size)
     if kind & NUMBER:
         return numbers(s, i + size, n, most - 1)
     if s[i] == c"'":
@@ -198,7 +231,7 @@ cdef inline int64_t next_like_cl100k(const uint8_t* s, int64_t i, int64_t n, int
             return j
     next_kind = kind_at(s, i + size, n, &next_size)
     if next_kind & LETTER and not kind & NEWLINE:
-        return run_of(LETTER, s, i + size + next_size, n)
+        return letters(s, i + size, n)
     j = i + size
     if kind & SPACE:
         if s[i] != c" " or next_size == 0 or next_kind & (LETTER | NUMBER | SPACE):
@@ -232,6 +265,12 @@ cdef inline int64_t cased(const uint8_t* s, int64_t i, int64_t n) noexcept:
     cdef int kind, size
     cdef int64_t start = i
     cdef int64_t both = i
+    cdef int64_t j
+    while i < n and s[i] >= c"A" and s[i] <= c"Z":
+        i += 1
+    j = ascii_run(0, s, i, n)
+    if j > i:
+        return run_of(LOWER, s, j, n) if j + 8 > n or s[j] & 0x80 else j
     while True:
         kind = kind_at(s, i, n, &size)
         if not kind & UPPER:
@@ -247,17 +286,18 @@ cdef inline int64_t cased(const uint8_t* s, int64_t i, int64_t n) noexcept:
 cdef inline int64_t next_like_o200k(const uint8_t* s, int64_t i, int64_t n, int most, bint suffixes) noexcept:
     r"""[^\r\n\p{L}\p{N}]?U*L+(?i:'s|...)?|[^\r\n\p{L}\p{N}]?U+L*(?i:'s|...)?|\p{N}{1,most}| ?[^\s\p{L}\p{N}]+[\r\n/]*
     |\s*[\r\n]+|\s+(?!\S)|\s+; the (?i:'s|'t|'re|'ve|'m|'ll|'d)? with `suffixes` only."""
-    cdef int size
-    cdef int kind = kind_at(s, i, n, &size)
-    cdef int64_t start = i
-    cdef int64_t j
-    if kind & NUMBER:
-        return numbers(s, i + size, n, most - 1)
-    if not kind & (UPPER | LOWER | NEWLINE):  # a mark can be the first character, but U* and U+ take it as well
-        start += size
-    j = cased(s, start, n)
+    cdef int kind, size
+    cdef int64_t start = i + (s[i] == c" ")
+    cdef int64_t j = cased(s, start, n)  # a mark can be the first character, but U* and U+ take it as well
     if j > start:
         return suffix(s, j, n, True) if suffixes else j
+    kind = kind_at(s, i, n, &size)
+    if kind & NUMBER:
+        return numbers(s, i + size, n, most - 1)
+    if start == i and not kind & NEWLINE:
+        j = cased(s, i + size, n)
+        if j > i + size:
+            return suffix(s, j, n, True) if suffixes else j
     j = i + size
     if kind & SPACE:
         kind = kind_at(s, j, n, &size)
