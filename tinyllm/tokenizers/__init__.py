@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from tinyllm.tokenizers.engine import compiled
     from tinyllm.tokenizers.formats import load
     from tinyllm.tokenizers.pipeline import Stream, Tokenizer
-    from tinyllm.tokenizers.presets import BPETokenizer, ByteTokenizer, CharTokenizer
+    from tinyllm.tokenizers.presets import (
+        BPETokenizer,
+        ByteTokenizer,
+        CharTokenizer,
+        SentencePieceTokenizer,
+        WordPieceTokenizer,
+        WordTokenizer,
+    )
 
 __all__ = [
     "AddedToken",
@@ -27,9 +34,12 @@ __all__ = [
     "CharTokenizer",
     "Encoding",
     "Padding",
+    "SentencePieceTokenizer",
     "Stream",
     "Tokenizer",
     "Truncation",
+    "WordPieceTokenizer",
+    "WordTokenizer",
     "compiled",
     "load",
 ]
@@ -41,9 +51,12 @@ _WHERE = {
     "CharTokenizer": "presets",
     "Encoding": "encoding",
     "Padding": "encoding",
+    "SentencePieceTokenizer": "presets",
     "Stream": "pipeline",
     "Tokenizer": "pipeline",
     "Truncation": "encoding",
+    "WordPieceTokenizer": "presets",
+    "WordTokenizer": "presets",
     "compiled": "engine",
     "load": "formats",
 }

@@ -19,6 +19,7 @@ import codecs
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from operator import index
 from os import PathLike
 from typing import Any
@@ -31,7 +32,7 @@ from tinyllm.tokenizers.decoders import FlowDecoder, Spaced
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
 from tinyllm.tokenizers.postprocess import numbered
 from tinyllm.tokenizers.spans import Spans
-from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, as_json
+from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, Trainer, as_json
 
 Text = str | bytes
 Fused = Callable[[bytes], list[int]]
@@ -69,6 +70,40 @@ class Tokenizer:
         for i, token in enumerate(self.tokens):
             self._ids.setdefault(token, i)
         self._add(added_tokens)
+
+    @staticmethod
+    def train_from_iterator(
+        texts: Text | Iterable[Text],
+        trainer: Trainer,
+        normalizer: Normalizer | None = None,
+        pre_tokenizer: PreTokenizer | None = None,
+        post_processor: PostProcessor | None = None,
+        decoder: Decoder | None = None,
+        *,
+        special_tokens: Iterable[str] | None = None,
+        threads: int = 1,
+        max_memory: int | None = None,
+        progress: Callable[[str, int, int | None], object] | None = None,
+    ) -> Tokenizer:
+        """A tokenizer whose model `trainer` learns from `texts`, read once and never held.
+
+        The trainer's special tokens become added tokens, or only `special_tokens` of them. `threads` and `max_memory`
+        (bytes) as in trainers.count. `progress` is called now and then with ("count", bytes of text so far, None) and
+        ("train", steps so far, steps in all); trainers.progress has one that writes lines.
+
+        Raises TokenizerError for texts that the trainer cannot use; UserWarning, before the work where that can be
+        known, for texts that cannot fill the vocabulary.
+        """
+        from tinyllm.tokenizers.trainers.count import count_words
+
+        counting = training = None
+        if progress is not None:
+            counting, training = partial(_counted, progress), partial(progress, "train")
+        words = count_words(texts, normalizer, pre_tokenizer, threads=threads, max_memory=max_memory, progress=counting)
+        model = trainer.train(words, training)
+        names = getattr(trainer, "special_tokens", ()) if special_tokens is None else special_tokens
+        added = [AddedToken(name, special=True) for name in names]
+        return Tokenizer(model, normalizer, pre_tokenizer, post_processor, decoder, added)
 
     # ---- Vocabulary ----
 
@@ -370,6 +405,10 @@ class Stream:
         self._step = self._tokenizer._step()
         self._characters.reset()
         return text
+
+
+def _counted(progress: Callable[[str, int, int | None], object], size: int) -> None:
+    progress("count", size, None)
 
 
 def _whole(text: str) -> list[tuple[int, int, None]]:

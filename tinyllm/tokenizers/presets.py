@@ -8,7 +8,7 @@ Ids after training: special tokens first, in the order given, then what the mode
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import decoders
@@ -18,16 +18,27 @@ from tinyllm.tokenizers.engine import choose, core
 from tinyllm.tokenizers.models.bpe import BPE
 from tinyllm.tokenizers.models.wordlevel import CHARACTERS, WordLevel
 from tinyllm.tokenizers.models.wordlevel import text as characters
+from tinyllm.tokenizers.normalizers.bert import BertNormalizer
+from tinyllm.tokenizers.normalizers.case import Lowercase
+from tinyllm.tokenizers.normalizers.precompiled import table
 from tinyllm.tokenizers.pipeline import Tokenizer
+from tinyllm.tokenizers.postprocess import TemplateProcessing
+from tinyllm.tokenizers.pretokenizers.classes import BertPreTokenizer
 from tinyllm.tokenizers.pretokenizers.patterns import PATTERNS, PORTABLE, split
 from tinyllm.tokenizers.pretokenizers.sequence import Sequence as PreTokenizers
 from tinyllm.tokenizers.pretokenizers.spaces import ByteLevel
 from tinyllm.tokenizers.pretokenizers.split import Split
+from tinyllm.tokenizers.pretokenizers.words import Words
 from tinyllm.tokenizers.reference import bpe as reference
+from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder, SentencePieceNormalizer
 from tinyllm.tokenizers.stage import PreTokenizer
+from tinyllm.tokenizers.trainers.unigram import UnigramTrainer
+from tinyllm.tokenizers.trainers.wordlevel import WordLevelTrainer
+from tinyllm.tokenizers.trainers.wordpiece import WordPieceTrainer
 
 Texts = str | bytes | Iterable[str | bytes]
 Progress = Callable[[int, int], object]
+StageProgress = Callable[[str, int, int | None], object]
 
 
 def special(names: Mapping[str, int]) -> dict[str | AddedToken, int]:
@@ -208,3 +219,103 @@ class CharTokenizer(Tokenizer):
             found.update(characters(utf8(text)))
         specials = number_specials(special_tokens)
         return cls([*specials, *sorted(found)], specials, unk)
+
+
+class WordTokenizer(Tokenizer):
+    """A token for each word, as UAX #29 or `pre_tokenizer` finds words; `unk` for all others. Large vocabularies, and
+    still unknown words: what subword tokenizers are there to better. Text comes back with one space between tokens.
+    """
+
+    @classmethod
+    def train(
+        cls,
+        texts: Texts,
+        vocab_size: int | None = 30_000,
+        special_tokens: Sequence[str] = (),
+        unk: str = "<unk>",
+        min_frequency: int = 1,
+        lowercase: bool = False,
+        pre_tokenizer: PreTokenizer | None = None,
+        progress: StageProgress | None = None,
+    ) -> Tokenizer:
+        """`unk`, the other special tokens, then the words that occur `min_frequency` times by falling count (equal ones
+        in string order), at most vocab_size tokens in all; None: every word.
+        """
+        trainer = WordLevelTrainer(vocab_size, (unk, *special_tokens), min_frequency, unk)
+        normalizer = Lowercase() if lowercase else None
+        return cls.train_from_iterator(texts, trainer, normalizer, pre_tokenizer or Words(), progress=progress)
+
+
+# ---- Subwords of characters ----
+
+
+class WordPieceTokenizer(Tokenizer):
+    """BERT's pipeline: its normalizer, its split, WordPiece, [CLS] and [SEP] around what `prepare` gives."""
+
+    @classmethod
+    def train(
+        cls,
+        texts: Texts,
+        vocab_size: int = 30_000,
+        min_frequency: int = 2,
+        lowercase: bool = True,
+        progress: StageProgress | None = None,
+        engine: str | None = None,
+    ) -> Tokenizer:
+        """The tokens [PAD] [UNK] [CLS] [SEP] [MASK], the alphabet, then what raises the likelihood of the text most."""
+        trainer = WordPieceTrainer(vocab_size, min_frequency, engine=engine)
+        ids = {name: trainer.special_tokens.index(name) for name in ("[CLS]", "[SEP]")}
+        return cls.train_from_iterator(
+            texts,
+            trainer,
+            BertNormalizer(lowercase=lowercase),
+            BertPreTokenizer(),
+            TemplateProcessing.of("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ids),
+            decoders.WordPiece(),
+            progress=progress,
+        )
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """SentencePiece's pipeline: raw text, spaces as U+2581, a Unigram model, and no cut into words, which would have to
+    know a language.
+    """
+
+    @classmethod
+    def train(
+        cls,
+        texts: Texts,
+        vocab_size: int = 8000,
+        character_coverage: float = 0.9995,
+        byte_fallback: bool = False,
+        rules: str = "nmt_nfkc",
+        user_defined_symbols: Sequence[str] = (),
+        progress: StageProgress | None = None,
+        engine: str | None = None,
+    ) -> Tokenizer:
+        """<unk>, <s>, </s>, the symbols, then the pieces. Texts are read line by line, each line a sentence. `rules`:
+        "nmt_nfkc", "nmt_nfkc_cf" or "identity". `user_defined_symbols` are always pieces of their own.
+        """
+        control, symbols = ("<s>", "</s>"), tuple(user_defined_symbols)
+        trainer = UnigramTrainer(
+            vocab_size,
+            ("<unk>", *control),
+            user_defined_symbols=symbols,
+            byte_fallback=byte_fallback,
+            character_coverage=character_coverage,
+            engine=engine,
+        )
+        return cls.train_from_iterator(
+            lines(texts),
+            trainer,
+            SentencePieceNormalizer(table(rules), user_defined_symbols=symbols),
+            decoder=SentencePieceDecoder(byte_fallback=byte_fallback, control_symbols=control),
+            special_tokens=control,
+            progress=progress,
+        )
+
+
+def lines(texts: Texts) -> Iterator[str | bytes]:
+    """The lines of the texts without their ends, none empty."""
+    for text in as_texts(texts):
+        yield from (line for line in (text.split(b"\n") if isinstance(text, bytes) else text.split("\n")) if line)
