@@ -222,3 +222,37 @@ def test_truncation_padding_and_templates():
     (padded,) = Padding(pad_to_multiple_of=6, pad_id=7, direction="Left").apply([whole])
     assert padded.ids == [7] * 4 + whole.ids[4:] and padded.attention_mask == [0] * 4 + [1] * 8
     assert all(len(window) == 12 for window in padded.overflowing)
+
+
+IDS = st.lists(st.one_of(st.integers(0, 300), st.integers(255, 296)), max_size=20)
+
+
+@fixed
+@given(IDS, st.booleans())
+def test_joining_compiled_is_joining(ids, skip):
+    tokenizer = made(END, "a rather long name of a token", AddedToken("<|x|>", special=True))
+    bad = next((i for i, token in enumerate(ids) if token >= tokenizer.vocab_size), None)
+    if bad is not None:
+        with pytest.raises(TokenizerError, match=rf"ids\[{bad}\] is {ids[bad]}; this tokenizer has the ids 0 to 292"):
+            tokenizer.decode(ids, skip)
+        return
+    expected = b"".join(tokenizer.tokens[i] for i in ids if not (skip and i in (290, 292)))
+    assert tokenizer.decode_bytes(ids, skip) == tokenizer.decode_bytes(iter(ids), skip) == expected
+    tokenizer._joiner = None
+    assert tokenizer.decode_bytes(ids, skip) == expected
+
+
+def test_bad_ids_raise_at_every_place_and_in_a_batch():
+    for decoder in decoders.ByteLevel(), decoders.WordPiece():
+        tokenizer = made(END, decoder=decoder)
+        for bad in (291, -1, 2**31, 2**64, -(2**70)):
+            for place in range(3):
+                ids = [5, 5, 5]
+                ids[place] = bad
+                with pytest.raises(TokenizerError, match=rf"ids\[{place}\] is {bad}; .* 0 to 290"):
+                    tokenizer.decode(ids)
+            with pytest.raises(TokenizerError, match=r"ids\[0\]"):
+                tokenizer.stream().push(bad)
+        for bad in 5.0, "5", None:
+            with pytest.raises(TypeError):
+                tokenizer.decode([5, bad])

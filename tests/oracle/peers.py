@@ -10,6 +10,7 @@ import packages
 
 from tinyllm.tokenizers.added import AddedToken
 from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.decoders import ByteLevel
 from tinyllm.tokenizers.models import BPE
 from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.stage import PreTokenizer
@@ -119,7 +120,7 @@ def ours(name: str) -> Any:
 def tokenizer(name: str) -> Tokenizer:
     """tinyllm's tokenizer, with <|endoftext|> as tiktoken's."""
     end = {AddedToken("<|endoftext|>", special=True): max(packages.ranks(name).values()) + 1}
-    return Tokenizer(model(name), pre_tokenizer=Scanned(name), added_tokens=end)
+    return Tokenizer(model(name), pre_tokenizer=Scanned(name), decoder=ByteLevel(), added_tokens=end)
 
 
 @cache

@@ -30,6 +30,7 @@ from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.base import utf8
 from tinyllm.tokenizers.decoders import FlowDecoder, Spaced
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
+from tinyllm.tokenizers.engine import compiled, core
 from tinyllm.tokenizers.postprocess import numbered
 from tinyllm.tokenizers.spans import Spans
 from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, Trainer, as_json
@@ -177,6 +178,9 @@ class Tokenizer:
         always = any(not token.special for token in self.added_tokens.values())
         self._direct: Fused | None = None if always else self._fused
         self._joins = isinstance(self.decoder, FlowDecoder) and self.decoder.joins
+        self._joiner = None
+        if self._joins and compiled():
+            self._joiner = core("decode").Joiner(self.tokens, self._special_ids, self._gaps)
 
     # ---- Encoding ----
 
@@ -326,6 +330,9 @@ class Tokenizer:
         """The bytes of the text of the ids. TokenizerError for an id outside 0 ... vocab_size - 1, TypeError for no
         integer.
         """
+        ids = ids.tolist() if hasattr(ids, "tolist") else ids if type(ids) is list else list(ids)
+        if self._joiner is not None and (text := self._joiner.join(ids, skip_special_tokens)) is not None:
+            return text
         known = self._known(ids, skip_special_tokens)
         if self._joins:
             return b"".join(known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
@@ -18,7 +19,7 @@ class Spans:
         self.spans: list[tuple[int, int]] = []
         self._at: Sequence[int] = range(len(self.text) + 1)  # where each character begins
         if self.in_bytes and len(text) != len(self.text):
-            self._at = [0, *accumulate(map(utf8_width, self.text))]
+            self._at = array("Q", accumulate(map(utf8_width, self.text), initial=0))
 
     def aligned(self, start: int, end: int) -> Aligned:
         """Characters `start` to `end` of the text; their spans are as those that come out."""
@@ -34,7 +35,7 @@ class Spans:
         ends = [0, *accumulate(map(len, parts))]
         spans = list(zip(ends, ends[1:], strict=False))
         if not self.in_bytes and not self.text.isascii():
-            character = [i for i, c in enumerate(self.text) for _ in range(utf8_width(c))]  # of each byte
+            character = character_of_bytes(map(utf8_width, self.text))
             spans = [(character[start], character[end - 1] + 1) for start, end in spans]
         self.ids += ids
         self.spans += spans
@@ -42,9 +43,9 @@ class Spans:
     def add_piece(self, piece: Aligned, data: bytes, tokens: Iterable[tuple[int, int]]) -> None:
         """The tokens of a piece, whose UTF-8 is `data`, as (id, how many bytes it covers)."""
         simple = len(data) == len(piece.text)
-        widths = [] if simple else [utf8_width(c) for c in piece.text]
-        character = [i for i, width in enumerate(widths) for _ in range(width)]  # of each byte
-        begins = [0, *accumulate(widths)]  # byte of each character
+        widths = b"" if simple else bytes(map(utf8_width, piece.text))
+        character = character_of_bytes(widths)
+        begins = array("Q", accumulate(widths, initial=0))  # byte of each character
         at = 0
         for token, width in tokens:
             first, last = at, max(at, at + width - 1)
@@ -60,6 +61,11 @@ class Spans:
             if self.in_bytes and piece.ends[j] - piece.starts[j] == widths[j]:
                 end -= begins[j + 1] - 1 - last
             self.spans.append((start, end))
+
+
+def character_of_bytes(widths: Iterable[int]) -> array[int]:
+    """The number of the character that each byte is of. An array, four bytes a byte: texts can be long."""
+    return array("I", (i for i, width in enumerate(widths) for _ in range(width)))
 
 
 def utf8_width(character: str) -> int:
