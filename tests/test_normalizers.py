@@ -234,7 +234,8 @@ def test_replace():
 
 def test_a_regular_expression_runs_only_when_asked_for_and_not_for_long(monkeypatch):
     with pytest.raises(TokenizerError, match="allow_regex=True"):
-        Replace({"Regex": " {2,}"}, " ").normalize(of("a  b"))
+        Replace({"Regex": " {3,}"}, " ").normalize(of("a   b"))
+    assert Replace({"Regex": " {2,}"}, "_").normalize(of("a   b")).text == "a_b"  # one that needs no trust
     pytest.importorskip("regex")
     found = Replace({"Regex": " {2,}"}, r"\1", allow_regex=True).normalize(of("a   b"))
     assert (found.text, spans(found)) == (r"a\1b", [(0, 1), (1, 4), (1, 4), (4, 5)])  # the content is no template

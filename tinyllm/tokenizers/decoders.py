@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder as SentencePieceDecoder
 from tinyllm.tokenizers.stage import Decoder, DecodeStep
 
 END = None

@@ -1,6 +1,7 @@
 """Where each kind of stage is defined: its name, which is its "type" in tokenizer.json, to the module that has it.
 
-A package of stages says so in one table, and imports a module when a name of it is first asked for:
+A package of stages says so in one table, and imports a module when a name of it is first asked for (a module with a
+dot before it lies beside the package):
 
     STAGES = {"NFC": "unicode", "Lowercase": "case"}
     __getattr__ = lazy(__name__, STAGES)
@@ -19,6 +20,6 @@ def lazy(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
     def find(name: str) -> Any:
         if name not in where:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{where[name]}"), name)
+        return getattr(import_module(f".{where[name]}", package), name)
 
     return find

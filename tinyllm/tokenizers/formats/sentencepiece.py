@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import models
+from tinyllm.tokenizers.added import AddedToken
 from tinyllm.tokenizers.formats.files import MAX_TOKEN, MAX_VOCAB, short
 from tinyllm.tokenizers.formats.protobuf import Field, Schema, decode, encode
+from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.sentencepiece import BYTE_PIECE, SentencePieceDecoder, SentencePieceNormalizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
@@ -145,6 +148,54 @@ def write_proto(proto: ModelProto) -> bytes:
     }
     pieces = [{"piece": text, "score": score, "type": kind} for text, score, kind in proto.pieces]
     return encode({"pieces": pieces, "trainer_spec": trainer, "normalizer_spec": normalizer}, MODEL)
+
+
+def read(data: bytes, engine: str | None = None) -> Tokenizer:
+    """The tokenizer that the bytes of a .model file describe."""
+    proto = read_proto(data)
+    normalizer, decoder = stages(proto)
+    kinds = [piece.kind for piece in proto.pieces]
+    make = models.Unigram if proto.model_type == UNIGRAM else models.SentencePieceBPE
+    unk = kinds.index(UNKNOWN) if UNKNOWN in kinds else None
+    vocab = [(piece.text, piece.score) for piece in proto.pieces]
+    model = make(vocab, unk_id=unk, byte_fallback=proto.byte_fallback, kinds=kinds, engine=engine)
+    special = [AddedToken(piece.text, special=True) for piece in proto.pieces if piece.kind == CONTROL]
+    return Tokenizer(model, normalizer, decoder=decoder, added_tokens=special)
+
+
+def write(tokenizer: Tokenizer) -> bytes:
+    """The bytes of the .model file. TokenizerError for a tokenizer that is not SentencePiece's in all its stages."""
+    model: Any = tokenizer.model
+    normalizer, decoder = tokenizer.normalizer, tokenizer.decoder
+    kind = {"Unigram": UNIGRAM, "SentencePieceBPE": BPE}.get(type(model).__name__)
+    if kind is None or model.kinds is None:
+        raise TokenizerError(f"a .model can't hold a {type(model).__name__} without SentencePiece's types of pieces")
+    if not isinstance(normalizer, SentencePieceNormalizer) or not isinstance(decoder, SentencePieceDecoder):
+        raise TokenizerError("a .model needs SentencePiece's normalizer and decoder; this tokenizer has others")
+    for name in "pre_tokenizer", "post_processor":
+        if getattr(tokenizer, name) is not None:
+            raise TokenizerError(f"a .model has no {name}; this tokenizer has one")
+    pieces = [Piece(text, score, kind) for (text, score), kind in zip(model.vocab, model.kinds, strict=True)]
+    for i, token in tokenizer.added_tokens.items():
+        if i >= len(pieces) or pieces[i].kind != CONTROL:
+            raise TokenizerError(
+                f"added token {token.content!r} is no control symbol of the model; a .model can't hold it"
+            )
+    proto = ModelProto(
+        pieces,
+        kind,
+        model.byte_fallback,
+        normalizer.treat_whitespace_as_suffix,
+        decoder.unk_surface,
+        {**SYMBOLS, "unk": decoder.unk_piece or SYMBOLS["unk"]},
+        normalizer.precompiled_charsmap,
+        normalizer.add_dummy_prefix,
+        normalizer.remove_extra_whitespaces,
+        normalizer.escape_whitespaces,
+    )
+    if stages(proto) != (normalizer, decoder):
+        raise TokenizerError("normalizer, decoder and pieces of this tokenizer don't agree; a .model can't hold that")
+    return write_proto(proto)
 
 
 def stages(proto: ModelProto) -> tuple[SentencePieceNormalizer, SentencePieceDecoder]:

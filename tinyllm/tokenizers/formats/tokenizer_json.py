@@ -1,323 +1,230 @@
-"""Tokenizers to files and back: tokenizer.json in the layout of Hugging Face's `tokenizers`, which opens
-what is written here.
+"""tokenizer.json, the file of Hugging Face's `tokenizers`, which opens what is written here: a whole tokenizer.
 
-Reading accepts what tinyllm can reproduce id for id and refuses the rest: an option that would change ids is
-an error, never ignored. Every error is a TokenizerError that names the place in the file, like
-$.model.merges[12]. Sizes are limited, so that a hostile file costs a bounded amount of memory. One difference
-is by design: Hugging Face's library finds the names of special tokens in every text, tinyllm only where
-`allowed_special` says so.
+Reading accepts what tinyllm can reproduce id for id and refuses the rest: an option that would change ids is an error,
+never ignored; so are a version, a type or a field that tinyllm doesn't know. Every error is a TokenizerError that
+names the place in the file, like $.model.merges[12]. Three things are by design:
+
+- Hugging Face's library finds the names of special tokens in every text, tinyllm only where `allowed_special` says so.
+- The id that a file gives an added token is the one it gets. Hugging Face's library numbers those that the model's
+  vocabulary lacks anew, from the end of it, without a word; where that gives another id the file is refused.
+- Stages that only tinyllm has (SentencePieceNormalizer, Words ...) make a file that only tinyllm opens.
+
+Stages are read and written field by field (stage.py), models in json_models.py.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import reprlib
-from collections import Counter
-from collections.abc import Callable
-from copy import deepcopy
-from os import PathLike
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tinyllm import _io
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.added import AddedToken
+from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.encoding import Padding, Truncation
+from tinyllm.tokenizers.formats.files import MAX_FILE, MAX_VOCAB, check_size
+from tinyllm.tokenizers.formats.json_models import READERS, Added, write_model
+from tinyllm.tokenizers.formats.nodes import Node, parse
 from tinyllm.tokenizers.pipeline import Tokenizer
-from tinyllm.tokenizers.presets import BPETokenizer, CharTokenizer, byte_alphabet
+from tinyllm.tokenizers.stage import Decoder, Normalizer, PostProcessor, PreTokenizer, as_json, from_json, short
 
-MAX_FILE = 64 << 20  # bytes
-MAX_VOCAB = 1 << 22
-MAX_TOKEN = 4096  # bytes
-
-BYTE_TO_CHAR = byte_alphabet()
-CHAR_TO_BYTE = {char: byte for byte, char in BYTE_TO_CHAR.items()}
-
-BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-EACH_CHARACTER = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
+STAGES: dict[str, Any] = {
+    "normalizer": Normalizer,
+    "pre_tokenizer": PreTokenizer,
+    "post_processor": PostProcessor,
+    "decoder": Decoder,
+}
+FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
-def save(tokenizer: Tokenizer, path: str | PathLike[str]) -> None:
-    """Write `tokenizer` to the file `path`, or to tokenizer.json in the folder `path`."""
-    text = json.dumps(to_json(tokenizer), ensure_ascii=False, indent=2)
-    _io.write_atomic(_file(path), (text + "\n").encode("utf-8"))
-
-
-def load(path: str | PathLike[str], engine: str | None = None) -> Tokenizer:
-    """The tokenizer saved in the file `path`, or in tokenizer.json in the folder `path`. `engine` as in
-    BPETokenizer.
-
-    Raises TokenizerError for a file that is damaged, or that describes a tokenizer tinyllm doesn't have.
+def read(data: bytes, engine: str | None = None, allow_regex: bool = False) -> Tokenizer:
+    """The tokenizer that the bytes of a tokenizer.json describe. `engine` as the models have it; `allow_regex`: run
+    regular expressions of the file that tinyllm doesn't know (stage Split), which can take forever on some text.
     """
-    file = _file(path)
-    if not file.exists():
-        raise FileNotFoundError(f"no tokenizer at {file}")
-    if not file.is_file():
-        raise TokenizerError(f"{file}: not a regular file")
-    with file.open("rb") as stream:
-        data = stream.read(MAX_FILE + 1)
-    try:
-        return parse(data, engine)
-    except TokenizerError as error:
-        raise TokenizerError(f"{file}: {error}") from None
-
-
-def parse(data: bytes, engine: str | None = None) -> Tokenizer:
-    """The tokenizer that the bytes of a tokenizer.json describe."""
     if len(data) > MAX_FILE:
         raise TokenizerError(f"the file has more than {MAX_FILE} bytes")
-    try:
-        return from_json(json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys), engine)
-    except TokenizerError:
-        raise
-    except UnicodeDecodeError as error:
-        raise TokenizerError(f"byte {error.start} is no UTF-8") from None
-    except RecursionError:
-        raise TokenizerError("the JSON is nested too deeply") from None
-    except ValueError as error:  # no JSON, or a number of thousands of digits
-        raise TokenizerError(f"no JSON: {error}") from None
+    return from_document(parse(data), engine, allow_regex)
 
 
-def to_json(tokenizer: Tokenizer) -> dict[str, Any]:
-    """The content of tokenizer.json."""
-    if isinstance(tokenizer, BPETokenizer):
-        names = {i: name for name, i in tokenizer.special_tokens.items()}
-        texts = [
-            names.get(i) or "".join(map(BYTE_TO_CHAR.__getitem__, token)) for i, token in enumerate(tokenizer.tokens)
-        ]
-        model = {
-            "type": "BPE",
-            "dropout": None,
-            "unk_token": None,
-            "continuing_subword_prefix": None,
-            "end_of_word_suffix": None,
-            "fuse_unk": False,
-            "byte_fallback": False,
-            "ignore_merges": False,
-            "vocab": _vocab(texts),
-            "merges": [[texts[a], texts[b]] for a, b in tokenizer.merges],
-        }
-        return _document(tokenizer, BYTE_LEVEL, BYTE_LEVEL, model)
-    if isinstance(tokenizer, CharTokenizer):
-        texts = [token.decode("utf-8") for token in tokenizer.tokens]
-        model = {"type": "WordLevel", "vocab": _vocab(texts), "unk_token": tokenizer.model.unk_token}  # type: ignore[attr-defined]
-        return _document(tokenizer, EACH_CHARACTER, {"type": "Fuse"}, model)
-    raise TypeError(f"tokenizer.json can't hold a {type(tokenizer).__name__}")
+def write(tokenizer: Tokenizer) -> bytes:
+    """The bytes of the file."""
+    return (json.dumps(to_document(tokenizer), ensure_ascii=False, indent=2) + "\n").encode("utf-8")
 
 
-def from_json(document: Any, engine: str | None = None) -> Tokenizer:
+def from_document(document: Any, engine: str | None = None, allow_regex: bool = False) -> Tokenizer:
     """The tokenizer that the content of a tokenizer.json describes."""
-    top = _Node(document, "$")
-    top.check({"version": ["1.0"], "truncation": [None], "padding": [None], "normalizer": [None]}, also=STAGES)
-    top["version"]
-    kind = top["model"]["type"].string()
-    if kind == "BPE":
-        return _read_bpe(top, engine)
-    if kind == "WordLevel":
-        return _read_char(top)
-    raise TokenizerError(f"$.model.type is {kind!r}; tinyllm reads 'BPE' (byte-level) and 'WordLevel' (characters)")
+    top = Node(document)
+    top.only("version", "truncation", "padding", "added_tokens", *STAGES, "model")
+    top["version"].one_of("1.0")
+    added = _read_added(top["added_tokens"]) if top.has("added_tokens") else {}
+    stages = {name: _read_stage(name, top[name], allow_regex) for name in STAGES if top.has(name)}
+    byte_level = is_byte_level(stages.get("pre_tokenizer"))
+    node = top["model"]
+    kind = node["type"].string() if "type" in node.object() else "BPE"  # that of GPT-2's first files
+    if kind not in READERS:
+        raise TokenizerError(f"$.model.type is {short(kind)}; tinyllm reads {', '.join(READERS)}")
+    known: Added = {token.content: (i, token.special) for token, i in added.items()}
+    model = _named("$.model", lambda: READERS[kind](node, known, byte_level, engine))
+    _check_numbers(added, node["vocab"].value, len(model.tokens))
+    truncation = _read_truncation(top["truncation"]) if top.has("truncation") else None
+    padding = _read_padding(top["padding"]) if top.has("padding") else None
+    build = lambda: Tokenizer(model, **stages, added_tokens=added, truncation=truncation, padding=padding)  # noqa: E731
+    return _named("$.added_tokens", build)
 
 
-STAGES = ("added_tokens", "pre_tokenizer", "post_processor", "decoder", "model")
-YES_NO = [False, True]
-
-
-def _read_bpe(top: _Node, engine: str | None) -> BPETokenizer:
-    top["pre_tokenizer"].check(
-        {"type": ["ByteLevel"], "add_prefix_space": [False], "use_regex": [True]}, also=("trim_offsets",)
+def to_document(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The content of tokenizer.json."""
+    tokens = dict(sorted(tokenizer.added_tokens.items()))
+    stages = {name: getattr(tokenizer, name) for name in STAGES}
+    byte_level = is_byte_level(tokenizer.pre_tokenizer)
+    unnumbered = _unnumbered(tokenizer)
+    model = write_model(tokenizer.model, byte_level, unnumbered)
+    vocab = (
+        model["vocab"] if type(model["vocab"]) is dict else {piece: i for i, (piece, _) in enumerate(model["vocab"])}
     )
-    # neither changes ids: the post-processor trims offsets (ours never are), the decoder is ByteLevel anyway
-    for name in "post_processor", "decoder":
-        if top.has(name):
-            any_value = {"add_prefix_space": YES_NO, "use_regex": YES_NO, "trim_offsets": YES_NO}
-            top[name].check({"type": ["ByteLevel"], **any_value})
-    model = top["model"]
-    model.check(
-        {
-            "type": ["BPE"],
-            "dropout": [None, 0, 0.0],
-            "unk_token": [None],
-            "continuing_subword_prefix": [None, ""],
-            "end_of_word_suffix": [None, ""],
-            "fuse_unk": YES_NO,
-            "byte_fallback": [False],
-            "ignore_merges": [False],
-        },
-        also=("vocab", "merges"),
-    )
-    texts, specials = _read_vocab(top)
-    special_ids = set(specials.values())
-    ids = {text: i for i, text in enumerate(texts)}
-    tokens = []
-    for i, text in enumerate(texts):
-        try:
-            tokens.append(text.encode("utf-8") if i in special_ids else bytes(map(CHAR_TO_BYTE.__getitem__, text)))
-        except KeyError as error:
-            raise TokenizerError(f"$.model.vocab[{text!r}]: {error.args[0]!r} stands for no byte") from None
-    merges = []
-    for n, entry in enumerate(model["merges"].list()):
-        pair = entry.split(" ") if isinstance(entry, str) else entry  # "a b" until 2024, ["a", "b"] since
-        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
-            raise TokenizerError(f"$.model.merges[{n}] is {_short(entry)}; it must be a pair of tokens")
-        for part in (*pair, pair[0] + pair[1]):
-            if part not in ids or ids[part] in special_ids:
-                raise TokenizerError(f"$.model.merges[{n}]: {_short(part)} is no ordinary token of $.model.vocab")
-        merges.append((ids[pair[0]], ids[pair[1]]))
-    return _built("$.model", lambda: BPETokenizer(tokens, merges, specials, engine=engine))
-
-
-def _read_char(top: _Node) -> CharTokenizer:
-    top["pre_tokenizer"].check({name: [value] for name, value in EACH_CHARACTER.items()})
-    top["decoder"].check({"type": ["Fuse"]})
-    top.check({"post_processor": [None]}, also=None)
-    model = top["model"]
-    model.check({"type": ["WordLevel"]}, also=("vocab", "unk_token"))
-    texts, specials = _read_vocab(top)
-    unk = model["unk_token"].string() or None
-    return _built("$.model", lambda: CharTokenizer(texts, specials, unk))
-
-
-def _read_vocab(top: _Node) -> tuple[list[str], dict[str, int]]:
-    """The texts of the tokens by id, and the special tokens among them."""
-    vocab = top["model"]["vocab"].object()
-    specials: dict[str, int] = {}
-    by_id: dict[int, str] = {}
-
-    def put(path: str, text: str, i: Any) -> None:
-        if type(i) is not int or not 0 <= i < MAX_VOCAB:
-            raise TokenizerError(f"{path} is {_short(i)}; an id is an integer from 0 to {MAX_VOCAB - 1}")
-        try:
-            size = len(text.encode("utf-8"))
-        except UnicodeEncodeError:
-            raise TokenizerError(f"{path}: the token has a lone surrogate, which is no text") from None
-        if not 1 <= size <= MAX_TOKEN:
-            raise TokenizerError(f"{path}: the token has {size} bytes; it must have 1 to {MAX_TOKEN}")
-        if by_id.setdefault(i, text) != text:
-            raise TokenizerError(f"{path}: id {i} is also the id of {_short(by_id[i])}")
-
-    for text, i in vocab.items():
-        put(f"$.model.vocab[{_short(text)}]", text, i)
-    for n, value in enumerate(top["added_tokens"].list()):
-        added = _Node(value, f"$.added_tokens[{n}]")
-        never = {name: [False] for name in ("single_word", "lstrip", "rstrip")}
-        added.check({**never, "normalized": YES_NO, "special": [True]}, also=("id", "content"))
-        text, i = added["content"].string(), added["id"].value
-        put(f"$.added_tokens[{n}].id", text, i)
-        if text in specials or vocab.get(text, i) != i:
-            raise TokenizerError(f"$.added_tokens[{n}].content: {_short(text)} has two ids or two entries")
-        specials[text] = i
-    missing = next((i for i in range(len(by_id)) if i not in by_id), None)
-    if missing is not None:
-        raise TokenizerError(f"$.model.vocab: {len(by_id)} tokens but none with id {missing}; ids have no gaps")
-    return [by_id[i] for i in range(len(by_id))], specials
-
-
-class _Node:
-    """A value of the document that knows its path; every method raises TokenizerError if the value is
-    something else.
-    """
-
-    def __init__(self, value: Any, path: str) -> None:
-        self.value = value
-        self.path = path
-
-    def object(self) -> dict[str, Any]:
-        return self._typed(dict, "an object")
-
-    def list(self) -> list[Any]:
-        return self._typed(list, "a list")
-
-    def string(self) -> str:
-        return self._typed(str, "a string")
-
-    def _typed(self, kind: type, name: str) -> Any:
-        if type(self.value) is not kind:
-            raise TokenizerError(f"{self.path} is {_short(self.value)}; it must be {name}")
-        return self.value
-
-    def has(self, name: str) -> bool:
-        return self.object().get(name) is not None
-
-    def __getitem__(self, name: str) -> _Node:
-        if name not in self.object():
-            raise TokenizerError(f"{self.path}.{name} is missing")
-        return _Node(self.value[name], f"{self.path}.{name}")
-
-    def check(self, allowed: dict[str, Any], also: tuple[str, ...] | None = ()) -> None:
-        """Fields that are there have one of the allowed values, and none is there beside these and `also`
-        (None: any).
-
-        A missing field has its default in the layout, which is the first of its allowed values; "type" is
-        never missing.
-        """
-        for name, value in self.object().items():
-            path = f"{self.path}.{name}"
-            if name in allowed:
-                if not any(value == one and type(value) is type(one) for one in allowed[name]):
-                    known = " or ".join(json.dumps(one) for one in allowed[name])
-                    raise TokenizerError(f"{path} is {_short(value)}; tinyllm can reproduce {known} only")
-            elif also is not None and name not in also:
-                raise TokenizerError(f"{path} is a field that tinyllm doesn't know")
-        if "type" in allowed:
-            self["type"]
-
-
-def _built(path: str, build: Callable[[], Any]) -> Any:
-    """What `build` returns; an error of the tokenizer's own checks gets the path in front."""
-    try:
-        return build()
-    except TokenizerError as error:
-        raise TokenizerError(f"{path}: {error}") from None
-
-
-def _document(
-    tokenizer: Tokenizer, pre_tokenizer: dict[str, Any], decoder: dict[str, Any], model: dict[str, Any]
-) -> dict[str, Any]:
-    added = [
-        {
-            "id": i,
-            "content": name,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": True,
-        }
-        for name, i in sorted(tokenizer.special_tokens.items(), key=lambda item: item[1])
-    ]
+    for i, token in tokens.items():
+        if vocab.get(token.content, i) != i:
+            raise TokenizerError(f"{token.content!r} and another token look the same in tokenizer.json; rename it")
     return {
         "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": added,
-        "normalizer": None,
-        "pre_tokenizer": deepcopy(pre_tokenizer),
-        "post_processor": None,
-        "decoder": deepcopy(decoder),
+        "truncation": None if tokenizer.truncation is None else as_json(tokenizer.truncation),
+        "padding": None if tokenizer.padding is None else _write_padding(tokenizer.padding),
+        "added_tokens": [{"id": i, **as_json(token)} for i, token in tokens.items()],
+        **{name: None if stage is None else as_json(stage) for name, stage in stages.items()},
         "model": model,
     }
 
 
-def _vocab(texts: list[str]) -> dict[str, int]:
-    vocab = {text: i for i, text in enumerate(texts)}
-    if len(vocab) != len(texts):
-        raise TokenizerError(
-            "a special token and an ordinary one look the same in tokenizer.json; rename the special one"
-        )
-    return vocab
+def _unnumbered(tokenizer: Tokenizer) -> dict[str, int]:
+    """The added tokens that the model's vocabulary must name, so that they keep their ids: those that it left room for,
+    and if the others don't follow it without gap, these too.
+    """
+    size = len(tokenizer.model.tokens)
+    holes = {
+        token.content: i for i, token in tokenizer.added_tokens.items() if i < size and not tokenizer.model.tokens[i]
+    }
+    after = {token.content: i for i, token in sorted(tokenizer.added_tokens.items()) if i >= size}
+    if list(after.values()) == list(range(size, size + len(after))):
+        return holes
+    for i, token in tokenizer.added_tokens.items():
+        if i >= size and not token.special:
+            raise TokenizerError(f"added token {token.content!r} has id {i}; the layout has no gap before such tokens")
+    return holes | after
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(name for name, n in Counter(name for name, _ in pairs).items() if n > 1)
-        raise TokenizerError(f"the key {_short(twice)} stands twice in one object")
-    return found
+def is_byte_level(pre_tokenizer: PreTokenizer | None) -> bool:
+    """Whether the model sees GPT-2's alphabet of bytes, which its vocabulary then is spelled in."""
+    parts = getattr(pre_tokenizer, "pretokenizers", (pre_tokenizer,))
+    at = [i for i, part in enumerate(parts) if type(part).__name__ == "ByteLevel"]
+    if at and at != [len(parts) - 1]:
+        raise TokenizerError("$.pre_tokenizer: ByteLevel must come last; tinyllm has no stage that cuts its alphabet")
+    return bool(at)
 
 
-def _short(value: Any) -> str:
-    text = reprlib.repr(value) if isinstance(value, (str, list, dict)) else json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _read_stage(name: str, node: Node, allow_regex: bool) -> Any:
+    """The stage, which does its work on a first text: one that may not, because of its regular expression, says so."""
+    value, path = _modern(name, node)
+    stage: Any = _trusted(from_json(STAGES[name], value, path), allow_regex)
+    if name == "normalizer":
+        _named(path, lambda: stage.normalize(Aligned.of("a b")))
+    elif name == "pre_tokenizer":
+        _named(path, lambda: stage.pieces(Aligned.of("a b")))
+    return stage
 
 
-def _file(path: str | PathLike[str]) -> Path:
-    path = Path(path)
-    return path / "tokenizer.json" if path.is_dir() else path
+def _trusted(stage: Any, allow_regex: bool) -> Any:
+    """The stage with `allow_regex` in all its parts that have it."""
+    if not allow_regex:
+        return stage
+    if type(stage).__name__ == "Sequence":
+        [field] = (field.name for field in dataclasses.fields(stage) if field.init)
+        return type(stage)(tuple(_trusted(part, True) for part in getattr(stage, field)))
+    return dataclasses.replace(stage, allow_regex=True) if hasattr(stage, "allow_regex") else stage
+
+
+def _read_added(node: Node) -> dict[AddedToken, int]:
+    """The added tokens and their ids, in order."""
+    added: dict[AddedToken, int] = {}
+    seen = set[str]()
+    for n, value in enumerate(node.list()):
+        one = Node(value, f"{node.path}[{n}]")
+        one.only("id", "content", *FLAGS)
+        content = one["content"].string()
+        check_size(f"{one.path}.content", content)
+        if content in seen:
+            raise TokenizerError(f"{one.path}.content: {short(content)} has two entries")
+        seen.add(content)
+        token = AddedToken(content, **{name: one[name].boolean() for name in FLAGS})
+        added[token] = one["id"].integer(0, MAX_VOCAB - 1)
+    return added
+
+
+def _check_numbers(added: Mapping[AddedToken, int], vocab: Any, size: int) -> None:
+    """Each added token has the id that Hugging Face's library would give it."""
+    numbers = vocab if type(vocab) is dict else {piece[0]: i for i, piece in enumerate(vocab)}
+    expected = size = max(len(numbers), size)
+    for n, (token, i) in enumerate(added.items()):
+        wanted = numbers.get(token.content, expected)
+        if i != wanted:
+            raise TokenizerError(
+                f"$.added_tokens[{n}].id is {i}; {short(token.content)} must have {wanted}, "
+                + ("its id in $.model.vocab" if token.content in numbers else "the next one after the vocabulary")
+            )
+        expected = max(expected, i + 1) if i >= size else expected
+
+
+def _modern(name: str, node: Node) -> tuple[Any, str]:
+    """A stage as the layout has it now, and its path: Metaspace had other fields once."""
+    value = node.object()
+    for key in "normalizers", "pretokenizers", "processors", "decoders":
+        if value.get("type") == "Sequence" and type(value.get(key)) is list:
+            inner = [_modern(name, Node(item, f"{node.path}.{key}[{i}]"))[0] for i, item in enumerate(value[key])]
+            return {**value, key: inner}, node.path
+    if value.get("type") == "Metaspace":
+        value = {"prepend_scheme": "always", **value}
+        value.pop("str_rep", None)
+        if value.pop("add_prefix_space", True) is False and value["prepend_scheme"] != "never":
+            raise TokenizerError(f'{node.path}.add_prefix_space is false; then prepend_scheme must be "never"')
+    return value, node.path
+
+
+def _read_truncation(node: Node) -> Truncation:
+    node.only("direction", "max_length", "strategy", "stride")
+    strategy = node["strategy"].one_of("LongestFirst", "OnlyFirst", "OnlySecond")
+    direction: Any = node["direction"].one_of("Left", "Right") if node.has("direction") else "Right"
+    return Truncation(node["max_length"].integer(), strategy, node["stride"].integer(), direction)
+
+
+def _read_padding(node: Node) -> Padding:
+    node.only("strategy", "direction", "pad_to_multiple_of", "pad_id", "pad_type_id", "pad_token")
+    strategy = node["strategy"]
+    fixed = type(strategy.value) is dict
+    if fixed:
+        strategy.only("Fixed")
+    else:
+        strategy.one_of("BatchLongest")
+    return Padding(
+        strategy["Fixed"].integer() if fixed else None,
+        node["pad_to_multiple_of"].integer() if node.has("pad_to_multiple_of") else None,
+        node["direction"].one_of("Left", "Right"),
+        node["pad_id"].integer(),
+        node["pad_type_id"].integer(),
+        node["pad_token"].string(),
+    )
+
+
+def _write_padding(padding: Padding) -> dict[str, Any]:
+    fields = as_json(padding)
+    length = fields.pop("length")
+    return {"strategy": "BatchLongest" if length is None else {"Fixed": length}, **fields}
+
+
+def _named(path: str, build: Callable[[], Any]) -> Any:
+    """What `build` returns; an error that names no place gets this one."""
+    try:
+        return build()
+    except TokenizerError as error:
+        if str(error).startswith("$"):
+            raise
+        raise TokenizerError(f"{path}: {error}") from None

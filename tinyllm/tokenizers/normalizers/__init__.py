@@ -27,6 +27,7 @@ STAGES = {
     "PrunePunctuation": "punctuation",
     "RemoveAccents": "accents",
     "Replace": "literal",
+    "SentencePieceNormalizer": ".sentencepiece",
     "Sequence": "literal",
     "Stem": "linguistic",
     "Strip": "whitespace",

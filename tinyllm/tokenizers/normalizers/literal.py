@@ -41,12 +41,16 @@ class Prepend(Normalizer):
         return text.edited([(0, 0, self.prepend)]) if text.text and self.prepend else text
 
 
+LINEAR = (" {2,}",)  # expressions that cannot go back over text, and mean the same to `re`
+
+
 @dataclass(frozen=True)
 class Replace(Normalizer):
     """`content` for every match of `pattern`, a str or {"String": str}, left to right; "" removes.
 
-    {"Regex": str} needs the package `regex` and `allow_regex`: such a pattern can backtrack for very long, so whoever
-    loads a file that has one must say that it is trusted. It gets a second a text, then TokenizerError.
+    {"Regex": str} runs as it is if it is one of LINEAR. Any other needs the package `regex` and `allow_regex`: such a
+    pattern can backtrack for very long, so whoever loads a file that has one must say that it is trusted. It gets a
+    second a text, then TokenizerError.
     """
 
     pattern: str | Mapping[str, str]
@@ -71,6 +75,8 @@ class Replace(Normalizer):
         kind, pattern = next(iter(self.pattern.items()))  # type: ignore[union-attr]
         if kind == "String":
             return replaced(text, re.compile(re.escape(pattern)), self.content) if pattern in text.text else text
+        if pattern in LINEAR:
+            return replaced(text, re.compile(pattern), self.content)
         if not self.allow_regex:
             raise TokenizerError(
                 f"this normalizer replaces by the regular expression {pattern!r}, which can take forever on some "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from tinyllm import _io
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import BPETokenizer, CharTokenizer, compiled, formats, load
-from tinyllm.tokenizers.formats import tokenizer_json
+from tinyllm.tokenizers import AddedToken, BPETokenizer, CharTokenizer, Tokenizer, compiled, load
+from tinyllm.tokenizers.formats import files, tokenizer_json
+from tinyllm.tokenizers.stage import Model
 
 ENGINE = "c" if compiled() else "python"
 fixed = settings(max_examples=300)
@@ -24,11 +26,20 @@ BPE = BPETokenizer.train(TEXT, 280, ["<|endoftext|>", "<|ü|>"], engine="python"
 CHARS = CharTokenizer.train(TEXT, ["<unk>"], unk="<unk>")
 PLAIN_CHARS = CharTokenizer.train(TEXT)
 ALL = [BPE, CHARS, PLAIN_CHARS]
-DOCUMENTS = [formats.to_json(tokenizer) for tokenizer in ALL]
+DOCUMENTS = [tokenizer_json.to_document(tokenizer) for tokenizer in ALL]
 
 
-def parse(document) -> BPETokenizer | CharTokenizer:
-    return formats.parse(json.dumps(document).encode(), engine="python")
+def parse(document) -> Tokenizer:
+    return tokenizer_json.read(json.dumps(document).encode(), engine="python")
+
+
+class Letters(Model):
+    """A kind of model that no layout has."""
+
+    tokens = [b"a"]
+
+    def tokenize(self, piece: bytes) -> list[tuple[int, int]]:
+        return [(0, 1)] * len(piece)
 
 
 # ---- Good files ----
@@ -38,7 +49,6 @@ def parse(document) -> BPETokenizer | CharTokenizer:
 def test_what_is_saved_comes_back(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tok.json")
     for loaded in load(tmp_path / "tok.json", ENGINE), load(str(tmp_path / "tok.json"), engine="python"):
-        assert type(loaded) is type(tokenizer)
         assert loaded.fingerprint() == tokenizer.fingerprint()
         assert loaded.special_tokens == tokenizer.special_tokens
         assert loaded.encode(TEXT) == tokenizer.encode(TEXT)
@@ -68,13 +78,16 @@ def test_saving_is_all_or_nothing(tmp_path):
 
 
 def test_only_known_tokenizers_are_written():
-    with pytest.raises(TypeError, match="can't hold a int"):
-        formats.to_json(5)
+    words = Tokenizer(Letters())
+    with pytest.raises(TokenizerError, match="tokenizer.json can't hold a Letters"):
+        tokenizer_json.to_document(words)
+    with pytest.raises(TokenizerError, match="needs the pre-tokenizer ByteLevel"):
+        tokenizer_json.to_document(Tokenizer(BPE.model))
     clash = BPETokenizer(
         [*BPE.tokens, "Ġ".encode()], BPE.merges, {**BPE.special_tokens, "Ġ": len(BPE.tokens)}, engine="python"
     )
     with pytest.raises(TokenizerError, match="look the same in tokenizer.json"):
-        formats.to_json(clash)
+        tokenizer_json.to_document(clash)
 
 
 def test_the_layouts_of_other_versions_are_read():
@@ -86,16 +99,32 @@ def test_the_layouts_of_other_versions_are_read():
     del model["ignore_merges"], model["byte_fallback"], document["pre_tokenizer"]["use_regex"]
     document["post_processor"] = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False}
     document["decoder"] = None
-    assert parse(document).fingerprint() == BPE.fingerprint()
-    for entry in document["added_tokens"]:
-        del model["vocab"][entry["content"]]
-    assert parse(document).fingerprint() == BPE.fingerprint()
+    assert parse(document).encode(TEXT) == BPE.encode(TEXT)
+    del model["type"], document["truncation"], document["padding"]
+    assert parse(document).encode(TEXT) == BPE.encode(TEXT)
+
+
+def test_added_tokens_stand_where_the_layout_can_say_it():
+    """Behind the vocabulary without a gap, or in it; and what is written is read as the same."""
+    for ids in [280, 281], [281, 280], [290, 285], [285, 300]:
+        names = dict(zip(["<a>", "<b>"], ids, strict=True))
+        model = BPETokenizer(BPE.tokens, BPE.merges, BPE.special_tokens, engine="python").model
+        added = {**{token: i for i, token in BPE.added_tokens.items()}}
+        added |= {AddedToken(name, special=True): i for name, i in names.items()}
+        one = Tokenizer(model, None, BPE.pre_tokenizer, None, BPE.decoder, added)
+        document = tokenizer_json.to_document(one)
+        assert parse(document).fingerprint() == one.fingerprint()
+        assert parse(document).encode("x<b><a>", "all")[1:] == [names["<b>"], names["<a>"]]
+        assert ("<a>" in document["model"]["vocab"]) == (sorted(ids) != [280, 281])
+    plain = Tokenizer(model, None, BPE.pre_tokenizer, None, BPE.decoder, {**added, AddedToken("c"): 400})
+    with pytest.raises(TokenizerError, match="added token 'c' has id 400; the layout has no gap before such tokens"):
+        tokenizer_json.to_document(plain)
 
 
 def test_what_is_handed_out_is_a_copy():
-    formats.to_json(BPE)["decoder"]["type"] = "other"
-    formats.to_json(CHARS)["pre_tokenizer"]["pattern"]["Regex"] = "other"
-    assert [formats.to_json(tokenizer) for tokenizer in ALL] == DOCUMENTS
+    tokenizer_json.to_document(BPE)["decoder"]["type"] = "other"
+    tokenizer_json.to_document(CHARS)["pre_tokenizer"]["pattern"]["Regex"] = "other"
+    assert [tokenizer_json.to_document(tokenizer) for tokenizer in ALL] == DOCUMENTS
 
 
 # ---- Bad files ----
@@ -120,39 +149,49 @@ DELETED = type(None)
 BAD = [
     ("version", "2.0", "$.version is '2.0'; tinyllm can reproduce \"1.0\" only"),
     ("version", DELETED, "$.version is missing"),
-    ("truncation", {"max_length": 5}, "$.truncation is {'max_length': 5}; tinyllm can reproduce null only"),
-    ("padding", {}, "$.padding is {}"),
-    ("normalizer", {"type": "NFC"}, "$.normalizer is {'type': 'NFC'}"),
+    ("truncation", {"max_length": 5}, "$.truncation.strategy is missing"),
+    ("truncation", {"max_length": -5, "strategy": "OnlyFirst", "stride": 0}, "$.truncation.max_length is -5"),
+    ("padding", {}, "$.padding.strategy is missing"),
+    ("padding", {"strategy": {"Fixed": True}, "direction": "Left"}, "$.padding.strategy.Fixed is true"),
+    ("normalizer", {"type": "NFE"}, "$.normalizer.type is 'NFE'; tinyllm has no Normalizer of that type"),
+    ("normalizer", {"type": "NFC", "form": 1}, "$.normalizer.form is a field that tinyllm doesn't know"),
+    ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}, "$.normalizer: this normalizer"),
+    (
+        "normalizer",
+        {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lower"}]},
+        "$.normalizer.normalizers[1].type is 'Lower'",
+    ),
     ("surprise", 1, "$.surprise is a field that tinyllm doesn't know"),
-    ("pre_tokenizer", None, "$.pre_tokenizer is null; it must be an object"),
-    ("pre_tokenizer.type", "Metaspace", "$.pre_tokenizer.type is 'Metaspace'"),
-    ("pre_tokenizer.type", DELETED, "$.pre_tokenizer.type is missing"),
-    ("pre_tokenizer.add_prefix_space", True, "$.pre_tokenizer.add_prefix_space is true"),
-    ("pre_tokenizer.add_prefix_space", 0, "$.pre_tokenizer.add_prefix_space is 0"),
-    ("pre_tokenizer.use_regex", False, "$.pre_tokenizer.use_regex is false"),
-    ("decoder.type", "WordPiece", "$.decoder.type is 'WordPiece'"),
-    ("post_processor", {"type": "TemplateProcessing"}, "$.post_processor.type is 'TemplateProcessing'"),
+    (
+        "pre_tokenizer",
+        {"type": "Sequence", "pretokenizers": [DOCUMENTS[0]["pre_tokenizer"], {"type": "Whitespace"}]},
+        "$.pre_tokenizer: ByteLevel must come last",
+    ),
+    ("pre_tokenizer", [], "$.pre_tokenizer is []; it must be an object"),
+    ("pre_tokenizer.type", "Metaspace", "$.pre_tokenizer.add_prefix_space is false; then prepend_scheme"),
+    ("pre_tokenizer.type", DELETED, "$.pre_tokenizer.type is null; it must be the name of a PreTokenizer"),
+    ("pre_tokenizer.add_prefix_space", 0, "$.pre_tokenizer.add_prefix_space is 0; it must be true or false"),
+    ("pre_tokenizer", {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}, "$.pre_tokenizer"),
+    ("decoder.type", "WordPiece", "$.decoder.add_prefix_space is a field that tinyllm doesn't know"),
+    ("post_processor", {"type": "TemplateProcessing"}, "$.post_processor.single is missing"),
     ("model", [], "$.model is []; it must be an object"),
     ("model", DELETED, "$.model is missing"),
-    ("model.type", "Unigram", "$.model.type is 'Unigram'; tinyllm reads 'BPE' (byte-level) and 'WordLevel'"),
+    ("model.type", "Unigram", "$.model.dropout is a field that tinyllm doesn't know"),
+    ("model.type", "Bigram", "$.model.type is 'Bigram'; tinyllm reads BPE, WordPiece, Unigram, WordLevel"),
     ("model.type", 5, "$.model.type is 5; it must be a string"),
-    ("model.dropout", 0.1, "$.model.dropout is 0.1"),
-    ("model.unk_token", "<unk>", "$.model.unk_token is '<unk>'"),
-    (
-        "model.end_of_word_suffix",
-        "</w>",
-        "$.model.end_of_word_suffix is '</w>'; tinyllm can reproduce null or \"\" only",
-    ),
-    ("model.byte_fallback", True, "$.model.byte_fallback is true"),
-    ("model.ignore_merges", True, "$.model.ignore_merges is true"),
+    ("model.dropout", 1.1, "$.model: dropout is 1.1"),
+    ("model.dropout", "0", "$.model.dropout is '0'; it must be a number"),
+    ("model.unk_token", "<unk>", "$.model: unk_token is '<unk>', which is not in the vocabulary"),
+    ("model.byte_fallback", True, "$.model: byte_fallback is for vocabularies of characters"),
+    ("model.ignore_merges", 1, "$.model.ignore_merges is 1; it must be true or false"),
     ("model.vocab", None, "$.model.vocab is null"),
-    ("model.vocab.a", DELETED, "$.model.vocab: 279 tokens but none with id"),
+    ("model.vocab.a", DELETED, "$.model.vocab['b'] is 67, but no token has id 66; ids have no gaps"),
     ("model.vocab.a", 1.5, "$.model.vocab['a'] is 1.5; an id is an integer from 0"),
     ("model.vocab.a", True, "$.model.vocab['a'] is true"),
     ("model.vocab.a", -1, "$.model.vocab['a'] is -1"),
     ("model.vocab.a", 2**31, "$.model.vocab['a'] is 2147483648"),
     ("model.vocab.a", 3, "$.model.vocab['a']: id 3 is also the id of '"),
-    ("model.vocab.new", 5000, "$.model.vocab: 281 tokens but none with id 280"),
+    ("model.vocab.new", 5000, "$.model.vocab['new'] is 5000, but no token has id 280; ids have no gaps"),
     ("model.vocab.日", 280, "$.model.vocab['日']: '日' stands for no byte"),
     ("model.vocab." + "x" * 5000, 280, "the token has 5000 bytes; it must have 1 to 4096"),
     ("model.vocab.\ud800", 280, "$.model.vocab['\\ud800']: the token has a lone surrogate"),
@@ -160,19 +199,21 @@ BAD = [
     ("model.merges[3]", ["a"], "$.model.merges[3] is ['a']; it must be a pair of tokens"),
     ("model.merges[3]", "a b c", "$.model.merges[3] is 'a b c'; it must be a pair"),
     ("model.merges[3]", [1, 2], "$.model.merges[3] is [1, 2]; it must be a pair"),
-    ("model.merges[3]", ["zzz", "a"], "$.model.merges[3]: 'zzz' is no ordinary token"),
-    ("model.merges[3]", ["q", "z"], "$.model.merges[3]: 'qz' is no ordinary token"),
-    ("model.merges[3]", ["<|endoftext|>", "a"], "$.model.merges[3]: '<|endoftext|>' is no ordinary token"),
-    ("model.merges[3]", DOCUMENTS[0]["model"]["merges"][2], "$.model: merges 2 and 3 are the same"),
+    ("model.merges[3]", ["zzz", "a"], "$.model.merges[3]: b'zzz' is no token of $.model.vocab"),
+    ("model.merges[3]", ["q", "z"], "$.model.merges[3]: b'qz' is no token"),
+    ("model.merges[3]", ["<|endoftext|>", "a"], "$.model.merges[3]: b'<|endoftext|>' is no token"),
+    ("model.merges[3]", ["日", "a"], "$.model.merges[3]: '日' is no token"),
+    ("model.merges[3]", DOCUMENTS[0]["model"]["merges"][2], "$.model.merges[3] is also $.model.merges[2]"),
     ("added_tokens", 3, "$.added_tokens is 3; it must be a list"),
     ("added_tokens[0]", 3, "$.added_tokens[0] is 3; it must be an object"),
-    ("added_tokens[0].special", False, "$.added_tokens[0].special is false"),
-    ("added_tokens[0].lstrip", True, "$.added_tokens[0].lstrip is true"),
-    ("added_tokens[0].id", 1, "$.added_tokens[0].id: id 1 is also the id of '<|ü|>'"),
+    ("added_tokens[0].special", 0, "$.added_tokens[0].special is 0; it must be true or false"),
+    ("added_tokens[0].lstrip", DELETED, "$.added_tokens[0].lstrip is missing"),
+    ("added_tokens[0].id", 1, "$.added_tokens[0].id is 1; '<|endoftext|>' must have 0, its id in $.model.vocab"),
     ("added_tokens[0].id", "0", "$.added_tokens[0].id is '0'"),
+    ("added_tokens[0].content", "new", "$.added_tokens[0].id is 0; 'new' must have 280, the next one after the vocab"),
     ("added_tokens[0].content", 7, "$.added_tokens[0].content is 7; it must be a string"),
-    ("added_tokens[0].content", "", "$.added_tokens[0].id: the token has 0 bytes"),
-    ("added_tokens[1]", DOCUMENTS[0]["added_tokens"][0], "has two ids or two entries"),
+    ("added_tokens[0].content", "", "$.added_tokens[0].content: the token has 0 bytes"),
+    ("added_tokens[1]", DOCUMENTS[0]["added_tokens"][0], "$.added_tokens[1].content: '<|endoftext|>' has two entries"),
 ]
 
 
@@ -187,13 +228,11 @@ def test_errors_name_the_place(path, value, message):
 
 def test_bad_character_files():
     for path, value, message in [
-        ("pre_tokenizer.pattern", {"Regex": "(a+)+"}, "$.pre_tokenizer.pattern is {'Regex': '(a+)+'}"),
-        ("pre_tokenizer", DOCUMENTS[0]["pre_tokenizer"], "$.pre_tokenizer.type is 'ByteLevel'"),
-        ("decoder", None, "$.decoder is null"),
-        ("post_processor", {}, "$.post_processor is {}"),
-        ("model.unk_token", "<no>", "$.model: unk is '<no>', which must be one of the special tokens"),
+        ("pre_tokenizer.pattern", {"Regex": "(a+)+"}, "$.pre_tokenizer"),
+        ("pre_tokenizer.behavior", "Cut", "$.pre_tokenizer.behavior is 'Cut'"),
+        ("post_processor", {}, "$.post_processor.type is null"),
         ("model.unk_token", DELETED, "$.model.unk_token is missing"),
-        ("model.vocab.two", len(CHARS.tokens), "it must be one character or a special token"),
+        ("model.vocab.two", 1000, "$.model.vocab['two'] is 1000, but no token has id"),
     ]:
         with pytest.raises(TokenizerError) as caught:
             parse(changed(DOCUMENTS[1], path, value))
@@ -204,13 +243,14 @@ def test_bad_character_files():
     ("data", "message"),
     [
         (b"", "no JSON"),
+        (b'{"a": 0}', "this is one of two files, vocab.json; merges.txt must lie beside it"),
         (b"{", "no JSON"),
         (b"null", "$ is null; it must be an object"),
         (b"\xff\xfe", "byte 0 is no UTF-8"),
         (b'{"version": "1.0", "version": "1.0"}', "the key 'version' stands twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"version": ' + b"9" * 5000 + b"}", "no JSON"),
-        (b'{"version": NaN}', "$.version is NaN"),
+        (b'{"version": NaN}', "no JSON: NaN is no number"),
     ],
 )
 def test_files_that_are_no_tokenizer(data, message, tmp_path):
@@ -229,7 +269,7 @@ def test_other_things_at_the_path(tmp_path, monkeypatch):
     with pytest.raises(TokenizerError, match="not a regular file"):
         load(tmp_path / "pipe")
     CHARS.save(tmp_path)
-    monkeypatch.setattr(tokenizer_json, "MAX_FILE", 100)
+    monkeypatch.setattr(files, "MAX_FILE", 100)
     with pytest.raises(TokenizerError, match="more than 100 bytes"):
         load(tmp_path)
 
@@ -265,8 +305,9 @@ def test_a_changed_file_is_refused_or_means_a_tokenizer(data, document):
     except TokenizerError as error:
         assert "$" in str(error)
         return
-    assert parse(formats.to_json(tokenizer)).fingerprint() == tokenizer.fingerprint()
-    assert tokenizer.decode(tokenizer.encode("to be")) == "to be"
+    assert parse(tokenizer_json.to_document(tokenizer)).fingerprint() == tokenizer.fingerprint()
+    with contextlib.suppress(TokenizerError):  # a word for which there is no id
+        tokenizer.decode(tokenizer.encode("to be"))
 
 
 @fixed
@@ -279,7 +320,7 @@ def test_damaged_bytes_do_no_harm(cuts):
         at %= len(data)
         data = data[:at] + new + data[at + length :]
     try:
-        tokenizer = formats.parse(data)
+        tokenizer = tokenizer_json.read(data)
     except TokenizerError:
         return
     assert tokenizer.vocab_size > 0
