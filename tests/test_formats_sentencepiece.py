@@ -165,3 +165,18 @@ def decoded(pieces: list[str], **options) -> str:
 )
 def test_decoding(pieces, options, expected):
     assert decoded(pieces, **options) == expected
+
+
+@given(
+    data=st.one_of(st.binary(max_size=12), st.text("ab  \t▁ﬁ\u0301e日\x01", max_size=12).map(str.encode)),
+    flags=st.tuples(*[st.booleans()] * 4),
+    rules=st.sampled_from([b"", TABLE]),
+    symbols=st.sampled_from([(), ("a▁", "ab"), ("a ",)]),
+)
+def test_the_quick_way_gives_the_same(data, flags, rules, symbols):
+    stage = SentencePieceNormalizer(rules, *flags, symbols)
+    if stage.quick is None:
+        assert "a " in symbols or rules
+        return
+    slow = stage.normalize(Aligned.of(data.decode("utf-8", "surrogateescape"))).text
+    assert stage.quick(data).decode() == slow

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.charsmap import Charsmap, charsmap
+from tinyllm.tokenizers.engine import compiled, core
 from tinyllm.tokenizers.stage import Decoder, DecodeStep, Normalizer
 
 SPACE = "▁"
@@ -109,6 +110,44 @@ class SentencePieceNormalizer(Normalizer):
         if self.add_dummy_prefix and self.treat_whitespace_as_suffix:
             add_space(ends[-1] if ends else text.ends[-1])
         return Aligned("".join(out), starts, ends)
+
+    @cached_property
+    def quick(self) -> Callable[[bytes], bytes] | None:
+        """The same from bytes to bytes, without alignment and many times faster; None where rules and symbols meet."""
+        rules = self.charsmap
+        if any(" " in symbol for symbol in self.user_defined_symbols):
+            return None
+        if rules is not None and (self.user_defined_symbols or b"  " in rules.results or not compiled()):
+            return None
+        apply = core("normalize").CharacterRules(self.precompiled_charsmap).apply if rules else _well_formed
+        space = SYMBOL if self.escape_whitespaces else b" "
+
+        def normalize(data: bytes) -> bytes:
+            data = apply(data)
+            if self.remove_extra_whitespaces:
+                data = re.sub(rb"  +", b" ", data).lstrip(b" ")
+            if not data:
+                return b""
+            data = data.replace(b" ", space)
+            if self.add_dummy_prefix and not self.treat_whitespace_as_suffix:
+                data = space + data
+            if self.remove_extra_whitespaces:
+                end = len(data)
+                while data.endswith(space, 0, end):
+                    end -= len(space)
+                data = data[:end]
+            return data + space if self.add_dummy_prefix and self.treat_whitespace_as_suffix else data
+
+        return normalize
+
+
+def _well_formed(data: bytes) -> bytes:
+    """Each byte that is no UTF-8 as U+FFFD."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return _shown(data.decode("utf-8", "surrogateescape"))
+    return data
 
 
 @dataclass(frozen=True)
