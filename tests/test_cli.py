@@ -140,6 +140,19 @@ def test_tokenizers_on_the_command_line(tmp_path):
     assert f"chars.json: {len(set(TEXT))} tokens".encode() in chars.stdout
 
 
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])
+def test_a_trace_on_the_command_line_ends_with_the_ids(kind, tmp_path):
+    (tmp_path / "text").write_text(TEXT)
+    size = {"bpe": "270", "wordpiece": "30", "unigram": "18"}[kind]
+    assert run("tokenizer", "train", "text", "--kind", kind, "--vocab-size", size, cwd=str(tmp_path)).returncode == 0
+    traced = run("tokenizer", "trace", "the cat sat", "--tokenizer", "tokenizer.json", "--json", cwd=str(tmp_path))
+    pieces = json.loads(traced.stdout)[0]["pieces"]
+    ids = run("tokenizer", "encode", "tokenizer.json", stdin=b"the cat sat", cwd=str(tmp_path)).stdout.split()
+    assert [i for piece in pieces for i in piece["ids"]] == [int(i) for i in ids]
+    shown = run("tokenizer", "trace", "the cat sat", "--tokenizer", "tokenizer.json", cwd=str(tmp_path)).stdout.decode()
+    assert all(f"{token} {i}" in shown for piece in pieces for token, i in zip(piece["tokens"], piece["ids"]))  # noqa: B905
+
+
 def test_the_example_runs_on_any_text(tmp_path):
     (tmp_path / "text").write_text(TEXT * 3)
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

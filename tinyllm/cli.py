@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .config import Config
     from .generation import Sampling
+    from .tokenizers import Tokenizer
 
 
 def train(args: Sequence[str]) -> int:
@@ -157,16 +158,53 @@ def tokenizer_train(args: Sequence[str]) -> int:
     parser = _parser("tokenizer train", tokenizer_train)
     parser.add_argument("files", nargs="+", help='UTF-8 text files, or "shakespeare"')
     parser.add_argument("--out", default="tokenizer.json", help="where to write it (default: tokenizer.json)")
-    parser.add_argument("--kind", choices=["bpe", "char"], default="bpe", help="default: bpe")
-    parser.add_argument("--vocab-size", type=int, default=1024, help="size of a BPE vocabulary (default: 1024)")
+    parser.add_argument("--kind", choices=KINDS, default="bpe", help="default: bpe")
+    parser.add_argument("--vocab-size", type=int, default=1024, help="largest vocabulary (default: 1024)")
     given = parser.parse_args(args)
     from .data import read_text
-    from .tokenizers import BPETokenizer, CharTokenizer
 
-    texts = [read_text(name) for name in given.files]
-    made = CharTokenizer.train(texts) if given.kind == "char" else BPETokenizer.train(texts, given.vocab_size)
+    made = _tokenizer(given.kind, [read_text(name) for name in given.files], given.vocab_size)
     made.save(given.out)
     print(f"{given.out}: {made.vocab_size} tokens, fingerprint {made.fingerprint()}")
+    return 0
+
+
+KINDS = ("bpe", "wordpiece", "unigram", "word", "char")
+
+
+def _tokenizer(kind: str, texts: list[str], vocab_size: int) -> Tokenizer:
+    """A tokenizer of one of KINDS, trained; of Unigram's kind it is SentencePiece's pipeline."""
+    from . import tokenizers as t
+
+    if kind == "char":
+        return t.CharTokenizer.train(texts)
+    made = {"bpe": t.BPETokenizer, "wordpiece": t.WordPieceTokenizer, "unigram": t.SentencePieceTokenizer,
+            "word": t.WordTokenizer}  # fmt: skip
+    return made[kind].train(texts, vocab_size)  # type: ignore[attr-defined]
+
+
+def tokenizer_trace(args: Sequence[str]) -> int:
+    """Print step by step how a text becomes tokens: merges, matches, or the lattice and its best path."""
+    parser = _parser("tokenizer trace", tokenizer_trace)
+    parser.add_argument("text", help="a sentence or a word")
+    parser.add_argument(
+        "--tokenizer", metavar="FILE", help="default: BPE, WordPiece and Unigram of 1,000 tokens, of Shakespeare"
+    )
+    parser.add_argument("--json", action="store_true", help="print a list of JSON objects instead, one a tokenizer")
+    given = parser.parse_args(args)
+    import json
+
+    from .data import read_text
+    from .tokenizers import load
+    from .tokenizers.trace import trace
+
+    if given.tokenizer:
+        tokenizers = [load(given.tokenizer)]
+    else:
+        text = read_text("shakespeare")
+        tokenizers = [_tokenizer(kind, [text], 1000) for kind in ("bpe", "wordpiece", "unigram")]
+    traces = [trace(tokenizer, given.text) for tokenizer in tokenizers]
+    print(json.dumps([one.json() for one in traces]) if given.json else "\n\n".join(one.text() for one in traces))
     return 0
 
 
@@ -298,6 +336,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "tokenizer train": tokenizer_train,
     "tokenizer encode": tokenizer_encode,
     "tokenizer decode": tokenizer_decode,
+    "tokenizer trace": tokenizer_trace,
     "doctor": doctor,
 }
 
