@@ -60,6 +60,8 @@ class Spans:
                 start += first - begins[i]
             if self.in_bytes and piece.ends[j] - piece.starts[j] == widths[j]:
                 end -= begins[j + 1] - 1 - last
+            if self.spans:  # what was inserted before a character stands for all of it, and comes first
+                start, end = max(start, self.spans[-1][0]), max(end, self.spans[-1][1])
             self.spans.append((start, end))
 
 
