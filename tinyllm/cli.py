@@ -235,6 +235,28 @@ def tokenizer_decode(args: Sequence[str]) -> int:
     return 0
 
 
+def tokenizer_convert(args: Sequence[str]) -> int:
+    """Write a tokenizer in another format, and show what differs on a text."""
+    parser = _parser("tokenizer convert", tokenizer_convert)
+    parser.add_argument("tokenizer", help="a tokenizer file, of any format")
+    parser.add_argument(
+        "out", help="the file to write: .json, .model, .tiktoken, vocab.json (and merges.txt) or vocab.txt"
+    )
+    parser.add_argument("--text", help="a text on which both are compared")
+    parser.add_argument("--pattern", help="how a .tiktoken file cuts text: gpt2, cl100k, o200k ...")
+    given = parser.parse_args(args)
+    from .tokenizers import load
+    from .tokenizers.formats.convert import compare, convert
+
+    options = {"pattern": given.pattern} if given.pattern else {}
+    one = load(given.tokenizer, **options)
+    other, names, notes = convert(one, given.out)
+    print(f"{', '.join(names)}: {other.vocab_size} tokens" + "".join(f"\nnote: {note}" for note in notes))
+    if given.text:
+        print(compare(one, other, _read(given.text).decode("utf-8", "surrogateescape")).report())
+    return 0
+
+
 def doctor(args: Sequence[str]) -> int:
     """Say what this installation runs on, and test it for two seconds."""
     _parser("doctor", doctor).parse_args(args)
@@ -337,6 +359,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "tokenizer encode": tokenizer_encode,
     "tokenizer decode": tokenizer_decode,
     "tokenizer trace": tokenizer_trace,
+    "tokenizer convert": tokenizer_convert,
     "doctor": doctor,
 }
 

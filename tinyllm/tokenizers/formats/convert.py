@@ -1,6 +1,6 @@
 """From one format to another, where it is possible, and what differs then on a given text.
 
-    files, notes = converted(load("tokenizer.model"), "tokenizer.json");  compare(one, other, text).report()
+    other, names, notes = convert(load("tokenizer.model"), "tokenizer.json");  print(compare(one, other, text).report())
 
 Ids stay as they are. What a format cannot hold is refused; what it can hold only nearly is done, and noted. Between
 SentencePiece's files and Hugging Face's stages:
@@ -15,17 +15,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
+from tinyllm import _io
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import decoders, models, normalizers
 from tinyllm.tokenizers.added import AddedToken
-from tinyllm.tokenizers.formats import bert, gpt2, sentencepiece, tiktoken, tokenizer_json
+from tinyllm.tokenizers.formats import bert, gpt2, load, sentencepiece, tiktoken, tokenizer_json
 from tinyllm.tokenizers.formats.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.sentencepiece import SPACE, SentencePieceDecoder, SentencePieceNormalizer
 
 FORMATS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken")
+
+
+def convert(tokenizer: Tokenizer, path: str | PathLike[str]) -> tuple[Tokenizer, list[str], list[str]]:
+    """Write the file `path` in the format that its name says; the tokenizer read from it, the files, and the notes.
+
+    Raises TokenizerError where the format can't hold the tokenizer; then nothing is written.
+    """
+    file = Path(path)
+    kind = next((one for one in FORMATS if one == file.name), None)
+    kind = kind or next((one for one in FORMATS if one.endswith(file.suffix) and file.suffix not in ("", ".txt")), None)
+    if kind is None:
+        raise TokenizerError(f"{file}: which format? The name must end like one of {', '.join(FORMATS)}")
+    files, notes = converted(tokenizer, kind)
+    names = [file if name == kind else file.with_name(name) for name in files]
+    for name, data in zip(names, files.values(), strict=True):
+        _io.write_atomic(name, data)
+    options: dict[str, Any] = {}
+    if kind == "vocab.json":
+        options = {"special_tokens": list(tokenizer.special_tokens)}
+    elif kind == "tokenizer.tiktoken":
+        scanner = tokenizer.pre_tokenizer and tokenizer.pre_tokenizer.scanner
+        options = {"pattern": scanner or "gpt2", "special_tokens": tokenizer.special_tokens}
+    return load(file, **options), list(map(str, names)), notes
 
 
 def converted(tokenizer: Tokenizer, target: str) -> tuple[dict[str, bytes], list[str]]:
@@ -96,11 +122,13 @@ def to_sentencepiece(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
     charsmap, prefix = _spaces(tokenizer)
     notes = ["character rules are applied by the longest match, not letter by letter"] if charsmap else []
     special = {i for i, token in tokenizer.added_tokens.items() if token.special}
-    if len(tokenizer.tokens) > len(model.tokens) or set(tokenizer.added_tokens) - special:
-        raise TokenizerError("a .model has no tokens beside its pieces, and these are found in any text; this one has")
+    if set(tokenizer.added_tokens) - special or not all(tokenizer.tokens):
+        raise TokenizerError("a .model has no added tokens that are not special, and no gaps; this tokenizer has")
+    texts = [token.decode("utf-8", "replace") for token in tokenizer.tokens]
     unk: int | None
     if isinstance(model, models.Unigram):
-        make, unk, vocab = models.Unigram, model.unk_id, list(model.vocab)
+        make, unk = models.Unigram, model.unk_id
+        vocab = [*model.vocab, *((text, 0.0) for text in texts[len(model.vocab) :])]
         notes.append("sums of scores are float32, not float64: ways that are equally probable may change places")
     elif isinstance(model, models.BPE) and model.characters and (model.fuse_unk or model.unk_token is None):
         if model.continuing_subword_prefix or model.end_of_word_suffix or model.ignore_merges:
@@ -108,7 +136,6 @@ def to_sentencepiece(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
         rank: dict[str, int] = {}
         for n, (left, right) in enumerate(model.merges):
             rank.setdefault(left + right, n)
-        texts = [token.decode("utf-8") for token in model.tokens]
         vocab = [(text, -float(rank.get(text, len(model.merges)))) for text in texts]
         make, unk = models.SentencePieceBPE, model.vocab.get(model.unk_token)
     else:
