@@ -117,10 +117,10 @@ DEFECTS = [
     ),
     Defect(
         "BPE breaks ties by the larger pair",
-        "tinyllm/tokenizers/reference/bpe.py",
-        "heapq.heappush(heap, (-counts[neighbours], neighbours))",
-        "heapq.heappush(heap, (-counts[neighbours], neighbours[::-1]))",
-        "test_tokenizers.py",
+        "tinyllm/tokenizers/reference/bpe_train.py",
+        "            return pair\n",
+        "            return pair[::-1]\n",
+        "test_bpe_training.py",
     ),
     Defect(
         "cached generation restarts positions at 0",

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import BPETokenizer, CharTokenizer, Encoding, compiled, engine
+from tinyllm.tokenizers.pretokenizers.patterns import split
 from tinyllm.tokenizers.reference import bpe as reference
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
@@ -120,7 +121,7 @@ CORPUS = st.one_of(
 @given(text=CORPUS, n=st.integers(0, 60), min_frequency=st.integers(0, 3))
 def test_training_is_the_definition(name, text, n, min_frequency):
     trained = quietly(text, 256 + n, min_frequency=min_frequency, engine=name)
-    words = reference.count_words([text.encode()])
+    words = Counter(split(text.encode(), engine="python"))
     assert trained.merges == naive_merges(words, byte_ids(trained), 256, n, max(min_frequency, 1))
     assert len(set(trained.tokens)) == len(trained.tokens) == trained.vocab_size == 256 + len(trained.merges)
 
@@ -147,10 +148,10 @@ def test_ids_are_laid_out_as_documented(bpe):
 @needs_core
 def test_engines_count_and_train_alike():
     texts = [sample_text(500), "a" * 100, "", "ümlaut " * 7]
-    counter = engine.core("bpe_train").WordCounter()
+    counter = engine.core("count").WordCounter("gpt2")
     for text in texts:
         counter.add(text.encode())
-    assert dict(counter.items()) == reference.count_words(text.encode() for text in texts)
+    assert dict(counter.items()) == Counter(piece for text in texts for piece in split(text.encode(), engine="python"))
     assert TRAINED["c"].merges == TRAINED["python"].merges
     assert TRAINED["c"].fingerprint() == TRAINED["python"].fingerprint()
 
@@ -181,19 +182,23 @@ def test_same_result_in_every_process_and_every_time(bpe):
 
 
 def test_what_the_text_cannot_support_is_said(bpe):
-    with pytest.warns(UserWarning, match=r"occurs 2 times: the vocabulary has 257 tokens, not 300"):
+    with pytest.warns(UserWarning) as said:
         small = BPETokenizer.train("ab ab cd", 300, engine=bpe.engine)
     assert small.vocab_size == 257
-    with pytest.warns(UserWarning, match=r"occurs 1 times: the vocabulary has 260 tokens, not 300"):
+    assert "at most 258 tokens" in str(said[0].message)
+    assert "occurs 2 times: the vocabulary has 257 tokens, not 300" in str(said[1].message)
+    with pytest.warns(UserWarning) as said:
         BPETokenizer.train(["ab ab", " cd"], 300, min_frequency=1, engine=bpe.engine)  # ab, " ab", cd, " cd"
-    with pytest.warns(UserWarning, match=r"has 256 tokens, not 257"):
+    assert "at most 261 tokens" in str(said[0].message)
+    assert "occurs 1 times: the vocabulary has 260 tokens, not 300" in str(said[1].message)
+    with pytest.warns(UserWarning, match="vocab_size is 257, but this text can give at most 256 tokens"):
         assert BPETokenizer.train([], 257, engine=bpe.engine).encode("é") == [127, 102]
 
 
 def test_progress_reaches_the_end_and_can_stop(bpe):
     seen = []
     quietly(sample_text(), 420, engine=bpe.engine, progress=lambda done, wanted: seen.append((done, wanted)))
-    assert seen == sorted(seen) and seen[-1][1] == 164 and seen[-1][0] == len(bpe.merges)
+    assert seen == sorted(seen) and seen[-1][1] <= 164 and seen[-1][0] == len(bpe.merges)
 
     def stop(done, wanted):
         raise KeyboardInterrupt
@@ -278,7 +283,8 @@ def test_short_and_long_pieces_follow_the_definition(piece, corpus):
 
 
 def test_encoding_a_training_word_gives_the_symbols_training_left(bpe):
-    spelled = {word: [byte_ids(bpe)[byte] for byte in word] for word in reference.count_words([sample_text().encode()])}
+    words = set(split(sample_text().encode(), engine="python"))
+    spelled = {word: [byte_ids(bpe)[byte] for byte in word] for word in words}
     for rank, pair in enumerate(bpe.merges):
         for word, symbols in spelled.items():
             spelled[word] = [*merged(symbols, pair, 259 + rank)]

@@ -7,14 +7,13 @@ Ids after training: special tokens first, in the order given, then what the mode
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import decoders
 from tinyllm.tokenizers.added import AddedToken
 from tinyllm.tokenizers.base import as_texts, number_specials, utf8
-from tinyllm.tokenizers.engine import choose, core
+from tinyllm.tokenizers.engine import choose
 from tinyllm.tokenizers.models.bpe import BPE
 from tinyllm.tokenizers.models.wordlevel import CHARACTERS, WordLevel
 from tinyllm.tokenizers.models.wordlevel import text as characters
@@ -29,9 +28,10 @@ from tinyllm.tokenizers.pretokenizers.sequence import Sequence as PreTokenizers
 from tinyllm.tokenizers.pretokenizers.spaces import ByteLevel
 from tinyllm.tokenizers.pretokenizers.split import Split
 from tinyllm.tokenizers.pretokenizers.words import Words
-from tinyllm.tokenizers.reference import bpe as reference
 from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder, SentencePieceNormalizer
 from tinyllm.tokenizers.stage import PreTokenizer
+from tinyllm.tokenizers.trainers.bpe import BPETrainer
+from tinyllm.tokenizers.trainers.count import count_words
 from tinyllm.tokenizers.trainers.unigram import UnigramTrainer
 from tinyllm.tokenizers.trainers.wordlevel import WordLevelTrainer
 from tinyllm.tokenizers.trainers.wordpiece import WordPieceTrainer
@@ -122,14 +122,17 @@ class BPETokenizer(Tokenizer):
         min_frequency: int = 2,
         progress: Progress | None = None,
         engine: str | None = None,
+        threads: int = 1,
+        max_memory: int | None = None,
     ) -> BPETokenizer:
         """Learn merges until there are `vocab_size` tokens or no pair is left that occurs often enough.
 
         `texts` is read once, text by text (no merge crosses the end of one). `progress(merges so far, merges wanted)`
-        is called now and then. Where the text can't fill the vocabulary, the tokenizer is smaller and a UserWarning
-        gives both sizes. A pair must occur `min_frequency` times to be merged; ties go to the smaller pair of ids.
-        Raises TokenizerError for a vocab_size below 256 + special tokens, and for a special token that is spelled like
-        a word. Ids: the special tokens, the 256 bytes in the order of GPT-2's alphabet, one token a merge.
+        is called now and then. Where the text can't fill the vocabulary, a UserWarning says so, before training if that
+        is certain then. `threads` and `max_memory` (bytes) are those of `count_words`. A pair must occur
+        `min_frequency` times to be merged; ties go to the smaller pair of ids. Raises TokenizerError for a vocab_size
+        below 256 + special tokens, and for a special token that is spelled like a word. Ids: the special tokens, the
+        256 bytes in the order of GPT-2's alphabet, one token a merge.
         """
         engine = choose(engine)
         specials = number_specials(special_tokens)
@@ -144,26 +147,10 @@ class BPETokenizer(Tokenizer):
                     f"special token {name!r} is spelled like an ordinary word, so merges could make the same "
                     f"token; use something like '<|{name}|>'"
                 )
-        byte_ids = [len(specials) + BYTE_ORDER.index(byte) for byte in range(256)]
-        data = (utf8(text) for text in as_texts(texts))
-        n_merges = vocab_size - first_id
-        if engine == "c":
-            counter = core("bpe_train").WordCounter()
-            for text in data:
-                counter.add(text)
-            merges = counter.train(byte_ids, first_id, n_merges, min_frequency, progress)
-        else:
-            words = reference.count_words(data)
-            merges = reference.train(words, byte_ids, first_id, n_merges, min_frequency, progress)
-        if len(merges) < n_merges:
-            warnings.warn(
-                f"the text has no further pair that occurs {max(min_frequency, 1)} times: "
-                f"the vocabulary has {first_id + len(merges)} tokens, not {vocab_size}",
-                stacklevel=2,
-            )
-        tokens = [utf8(name) for name in specials] + [bytes([byte]) for byte in BYTE_ORDER]
-        for a, b in merges:
-            tokens.append(tokens[a] + tokens[b])
+        words = count_words(
+            texts, pre_tokenizer=byte_level("gpt2"), threads=threads, max_memory=max_memory, engine=engine
+        )
+        tokens, merges = BPETrainer(vocab_size, min_frequency, tuple(specials), engine=engine).learn(words, progress)
         return cls(tokens, merges, specials, engine=engine)
 
 

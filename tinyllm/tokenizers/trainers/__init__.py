@@ -3,6 +3,7 @@
 from tinyllm.tokenizers.registry import lazy
 
 STAGES: dict[str, str] = {
+    "BPETrainer": "bpe",
     "UnigramTrainer": "unigram",
     "WordLevelTrainer": "wordlevel",
     "WordPieceTrainer": "wordpiece",
