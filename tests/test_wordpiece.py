@@ -4,7 +4,10 @@ counting everything again."""
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -40,6 +43,19 @@ def vocabularies(draw: st.DrawFn) -> tuple[dict[str, int], str, str]:
     return {token: i for i, token in enumerate(tokens)}, prefix, letters
 
 
+@st.composite
+def overlapping_vocabularies(draw: st.DrawFn) -> tuple[dict[str, int], list[str]]:
+    """Tokens that are stretches of one string, so that many are found before it is known that a longer one isn't
+    there; and words made of its stretches.
+    """
+    whole = "abcdefghi"
+    stretch = st.tuples(st.integers(0, 8), st.integers(1, 9)).map(lambda pair: whole[pair[0] : pair[0] + pair[1]])
+    tokens = ["[UNK]", *draw(st.lists(stretch, max_size=6)), *("##" + c for c in whole)]
+    tokens += ["##" + token for token in draw(st.lists(stretch, max_size=6))]
+    words = st.lists(stretch, min_size=1, max_size=3).map("".join)
+    return {token: i for i, token in enumerate(dict.fromkeys(tokens))}, draw(st.lists(words, max_size=20))
+
+
 @given(vocabularies(), st.data())
 @settings(max_examples=400, deadline=None)
 def test_linear_time_encoders_give_the_longest_match(case, data):
@@ -56,6 +72,16 @@ def test_linear_time_encoders_give_the_longest_match(case, data):
             spans = model.tokenize(word.encode())
             assert [token for token, _ in spans] == ids
             assert sum(width for _, width in spans) == len(word.encode())
+
+
+@given(overlapping_vocabularies())
+@settings(max_examples=300, deadline=None)
+def test_tokens_that_overlap(case):
+    vocab, words = case
+    models = [WordPiece(vocab, engine=engine) for engine in (["python", "c"] if compiled() else ["python"])]
+    for word in words:
+        expected = longest_match(word, vocab) or [0]
+        assert [model.encode(word.encode()) for model in models] == [expected] * len(models)
 
 
 # Of every kind: letters, white space (U+0085 is a control, too), controls, punctuation, what becomes punctuation
@@ -75,17 +101,8 @@ TEXTS = st.lists(
     ),
     max_size=12,
 ).map(b"".join)
-BERT_VOCAB = [
-    "[UNK]",
-    *"aez#[]0.,!$~;=\u2014\u3002漢字豈s\ufffd\u302e",
-    "aa",
-    "##a",
-    "##e",
-    "##漢",
-    "##\u302f",
-    "##aaa",
-    "##\ufffd",
-]
+BERT_VOCAB = ["[UNK]", *"aez#[]0.,!$~;=\u2014\u3002漢字豈s\ufffd\u302e\U0001d165\U0001d16d", "aa"]
+BERT_VOCAB += ["##a", "##e", "##漢", "##\u302f", "##aaa", "##\ufffd", "##\U0001d165", "##\U0001d16d"]
 
 
 @pytest.mark.skipif(not compiled(), reason="no compiled core")
@@ -130,6 +147,20 @@ def test_every_character_is_described_as_the_stages_have_it():
     ]:
         data = "".join(f"a{chr(p)}a {chr(p)}\u0301\n" for p in range(first, first + 512)).encode()
         assert fused(data) == slow.encode_with_offsets(data).ids
+
+
+@pytest.mark.skipif(not compiled(), reason="no compiled core")
+@pytest.mark.parametrize("form", ["{:05}aaaaaaaaaaaaa", "aaaaaaaa{:05}aaaaa", "aaaaaaaaaaaaaaaa{:05}", "{}"])
+def test_runs_that_want_the_same_slot_are_told_apart(form):
+    """The table has 32,768 slots for 30,000 runs."""
+    vocab = {token: i for i, token in enumerate(["[UNK]", "a", "##a", *"0123456789", *(f"##{i}" for i in range(10))])}
+    model = WordPiece(vocab)
+    fused = model.fused(BertNormalizer(), BertPreTokenizer())
+    words = [form.format(i).encode() for i in range(30_000)]
+    expected = [model.encode(word) for word in words]
+    for _ in range(2):
+        assert fused(b" ".join(words)) == [i for ids in expected for i in ids]
+    assert [fused(word) for word in words] == expected
 
 
 def test_a_word_is_unknown_as_a_whole_and_reserved_ids_are_never_read():
@@ -200,6 +231,39 @@ def test_trainers_agree_merge_by_merge(words, score, min_frequency, prefix, room
     assert trained("c") == trained("python")
 
 
+@pytest.mark.skipif(not compiled(), reason="no compiled core")
+@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("prefix", ["##", ""])
+def test_trainers_agree_on_more_words(score, prefix):
+    rng = random.Random(1)
+    for _ in range(60):
+        letters = rng.choice(["ab", "abc", "abcdefgh"])
+        longest = rng.choice([4, 12, 30])
+        words = {}
+        for _ in range(rng.randint(10, 60)):
+            word = "".join(rng.choice(letters) for _ in range(rng.randint(1, longest)))
+            words[word] = rng.choice([1, 1, 2, 3, rng.randint(1, 1000), 10**9 + rng.randint(0, 3)])
+        fields = {"score": score, "continuing_subword_prefix": prefix, "min_frequency": rng.choice([1, 1, 2, 5])}
+        trainer = WordPieceTrainer(10**6, special_tokens=("[UNK]", "##ab", "aa"), **fields)
+        first = trainer._first_tokens(words)
+        size = len(first) + rng.randint(0, 60)
+        compiled_trainer = trainer._compiled(first, words)
+        tokens = list(first)
+        merges = []
+        for a, b, new in compiled_trainer.run(size, None):
+            merges.append((tokens[a], tokens[b]))
+            tokens += [tokens[a] + tokens[b].removeprefix(prefix)] * (new == len(tokens))
+        assert merges == reference.train(words, first, size, score, fields["min_frequency"], prefix)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_merge_that_lowers_the_likelihood(engine):
+    """b follows 50 characters once each, which is too rare, and a, which is mostly alone, twice."""
+    words = {b"a": 100, b"ab": 2, **{f"{chr(0x4E00 + i)}b".encode(): 1 for i in range(50)}}
+    assert "ab" not in WordPieceTrainer(100, 2, engine=engine).train(words).vocab
+    assert "ab" in WordPieceTrainer(100, 2, score="pmi", engine=engine).train(words).vocab
+
+
 def log_likelihood(words, segment):
     """Of a corpus, whose words are cut by `segment`, under the frequencies of its tokens: written out."""
     counts = Counter()
@@ -258,6 +322,25 @@ def test_order_of_words_changes_nothing(score):
     shuffled = dict(random.Random(3).sample(sorted(words.items()), len(words)))
     trainer = WordPieceTrainer(60, 1, score=score)
     assert list(trainer.train(words).vocab) == list(trainer.train(shuffled).vocab)
+
+
+def test_hash_seeds_change_nothing():
+    program = (
+        "from tinyllm.tokenizers.trainers.wordpiece import WordPieceTrainer as T\n"
+        "words = {f'{a}{b}{c}{a}'.encode(): 1 for a in 'abcde' for b in 'fghij' for c in 'xyz'}\n"
+        "print([list(T(60, 1, score=score, limit_alphabet=9).train(words).vocab) for score in ('loglik', 'pmi')])"
+    )
+    results = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(results) == 1
 
 
 def test_logarithm():
