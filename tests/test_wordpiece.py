@@ -49,8 +49,13 @@ def overlapping_vocabularies(draw: st.DrawFn) -> tuple[dict[str, int], list[str]
     there; and words made of its stretches.
     """
     whole = "abcdefghi"
-    stretch = st.tuples(st.integers(0, 8), st.integers(1, 9)).map(lambda pair: whole[pair[0] : pair[0] + pair[1]])
-    tokens = ["[UNK]", *draw(st.lists(stretch, max_size=6)), *("##" + c for c in whole)]
+    stretch = st.builds(
+        lambda start, size, end: whole[start : start + size] + end,
+        st.integers(0, 8),
+        st.integers(1, 9),
+        st.sampled_from(["", "", "x", "y"]),
+    )
+    tokens = ["[UNK]", *draw(st.lists(stretch, max_size=6)), *("##" + c for c in whole + "xy")]
     tokens += ["##" + token for token in draw(st.lists(stretch, max_size=6))]
     words = st.lists(stretch, min_size=1, max_size=3).map("".join)
     return {token: i for i, token in enumerate(dict.fromkeys(tokens))}, draw(st.lists(words, max_size=20))
@@ -153,11 +158,12 @@ def test_every_character_is_described_as_the_stages_have_it():
 @pytest.mark.parametrize("form", ["{:05}aaaaaaaaaaaaa", "aaaaaaaa{:05}aaaaa", "aaaaaaaaaaaaaaaa{:05}", "{}"])
 def test_runs_that_want_the_same_slot_are_told_apart(form):
     """The table has 32,768 slots for 30,000 runs."""
-    vocab = {token: i for i, token in enumerate(["[UNK]", "a", "##a", *"0123456789", *(f"##{i}" for i in range(10))])}
-    model = WordPiece(vocab)
+    tokens = ["[UNK]", "##a", *"0123456789", *(f"##{i}" for i in range(10)), "a" * 8, "##" + "a" * 8, "##aaaaa"]
+    model = WordPiece({token: i for i, token in enumerate(tokens)})
     fused = model.fused(BertNormalizer(), BertPreTokenizer())
     words = [form.format(i).encode() for i in range(30_000)]
     expected = [model.encode(word) for word in words]
+    assert max(map(len, expected)) <= 9
     for _ in range(2):
         assert fused(b" ".join(words)) == [i for ids in expected for i in ids]
     assert [fused(word) for word in words] == expected
@@ -247,13 +253,27 @@ def test_trainers_agree_on_more_words(score, prefix):
         trainer = WordPieceTrainer(10**6, special_tokens=("[UNK]", "##ab", "aa"), **fields)
         first = trainer._first_tokens(words)
         size = len(first) + rng.randint(0, 60)
-        compiled_trainer = trainer._compiled(first, words)
         tokens = list(first)
         merges = []
-        for a, b, new in compiled_trainer.run(size, None):
-            merges.append((tokens[a], tokens[b]))
-            tokens += [tokens[a] + tokens[b].removeprefix(prefix)] * (new == len(tokens))
+
+        def accept(a, b):
+            name = tokens[a] + tokens[b].removeprefix(prefix)  # noqa: B023
+            if name in first:  # noqa: B023
+                return False
+            assert name not in tokens  # noqa: B023
+            tokens.append(name)  # noqa: B023
+            merges.append((tokens[a], tokens[b]))  # noqa: B023
+            return True
+
+        compiled_trainer = trainer._compiled(first, words)
+        compiled_trainer.run(size, accept, None)
         assert merges == reference.train(words, first, size, score, fields["min_frequency"], prefix)
+        if prefix:
+            counts = Counter()
+            for word, count in words.items():
+                for token in replay(word, merges):
+                    counts[token] += count
+            assert compiled_trainer.counts() == [counts[token] for token in tokens]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -2,25 +2,26 @@
 """Training WordPiece, compiled: the merges of reference/wordpiece.py, without counting everything again.
 
 A merge (a, b), made n times, changes the log-likelihood  sum of c log c - N log N  by a part of its own, which depends
-on n and on the counts of a, b and of the merged token, and by  N log N - (N - n) log(N - n). The second part changes
-with every merge, for all pairs; but between pairs of equal n it decides nothing. So there is one heap for each n,
-ordered by the own part, and of the tops, of which there are as many as different n, the one with the best sum is the
-merge. Own parts are kept exact: after a merge those of all pairs are computed again in which one of the three tokens
-stands, or which would make one of them. Nothing is estimated, and no score is ever stale.
+on n and on the counts of a and b, and by  N log N - (N - n) log(N - n). The second part changes with every merge, for
+all pairs; but between pairs of equal n it decides nothing. So there is one heap for each n, ordered by the own part,
+and of the tops, of which there are as many as different n, the one with the best sum is the merge. Own parts are kept
+exact: after a merge those of all pairs in which a or b stands, and of all whose n changed, are computed again. Nothing
+is estimated, and no score is ever stale.
+
+That the merged token did not occur before follows from merging everywhere, from left to right: where one string stands
+between two borders that no merge has crossed, it is cut in one way, so no two pairs ever make the same token.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport frexp
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
-from tinyllm.tokenizers._shared cimport MIX, grown, hash_bytes, zeroed
+from tinyllm.tokenizers._shared cimport MIX, grown, zeroed
 
 cdef enum:
     TABLE = 1 << 16  # c log c of smaller counts is looked up
-    BEGIN = 0  # tokens that begin a word
-    GO_ON = 1  # continuations
 
 cdef double ODD[12]
 cdef double C_LOG_C[TABLE]
@@ -60,17 +61,15 @@ cdef struct Word:
 
 cdef struct Token:
     int64_t count
-    int64_t start, size  # of its spelling without the prefix, in `text`
-    int32_t kind  # BEGIN or GO_ON
     int32_t* pairs  # those in which it stands
     int64_t n_pairs, pairs_capacity
 
 
 cdef struct Pair:
     int32_t a, b
-    int32_t merged  # the token that it makes; -1: not there yet
     int32_t bucket, at  # where it is among the heaps; at == -1: nowhere
-    int32_t listed  # 1: among the pairs of a, 2: of b
+    uint8_t listed  # 1: among the pairs of a, 2: of b
+    uint8_t refused
     int64_t n  # how often it can be merged
     int64_t fresh  # the number of the merge after which `own` was computed
     double own
@@ -85,19 +84,15 @@ cdef struct Bucket:
 
 
 cdef class Trainer:
-    """`tokens`: (kind, spelling without the prefix) of each id; `symbols` and `sizes`, `counts`: the words as ids, one
-    after the other, how many ids each has, and how often it occurs (int32, int64, int64 as bytes).
+    """`n_tokens`: how many ids there are already; `symbols`, `sizes`, `counts`: the words as ids, one after the other,
+    how many ids each has, and how often it occurs (int32, int64, int64 as bytes).
     """
 
     cdef Word* words
     cdef int64_t n_words
     cdef int32_t* symbols
-    cdef uint8_t* text
-    cdef int64_t text_size, text_capacity
     cdef Token* tokens
     cdef int64_t n_tokens, tokens_capacity
-    cdef int32_t* token_slots
-    cdef int64_t n_token_slots
     cdef Pair* pairs
     cdef int64_t n_pairs, pairs_capacity
     cdef int32_t* pair_slots
@@ -113,21 +108,18 @@ cdef class Trainer:
     cdef int64_t min_frequency
     cdef bint pmi
 
-    def __cinit__(self, list tokens, bytes symbols, bytes sizes, bytes counts, bint pmi, int64_t min_frequency):
+    def __cinit__(self, int64_t n_tokens, bytes symbols, bytes sizes, bytes counts, bint pmi, int64_t min_frequency):
         cdef const int64_t* size = <const int64_t*><const char*>sizes
         cdef const int64_t* number = <const int64_t*><const char*>counts
         cdef int64_t i, k
         cdef int64_t at = 0
         self.pmi = pmi
         self.min_frequency = max(min_frequency, 1)
-        self.n_token_slots = self.n_pair_slots = self.n_bucket_slots = 1 << 10
-        self.token_slots = <int32_t*>zeroed(self.n_token_slots, sizeof(int32_t))
+        self.n_pair_slots = self.n_bucket_slots = 1 << 10
         self.pair_slots = <int32_t*>zeroed(self.n_pair_slots, sizeof(int32_t))
         self.bucket_slots = <int32_t*>zeroed(self.n_bucket_slots, sizeof(int32_t))
-        for kind, spelling in tokens:
-            self.text = <uint8_t*>grown(self.text, &self.text_capacity, self.text_size + len(spelling), 1)
-            memcpy(self.text + self.text_size, <const char*>(<bytes>spelling), len(spelling))
-            self.new_token(kind, len(spelling))
+        for i in range(n_tokens):
+            self.new_token()
         self.symbols = <int32_t*>zeroed(len(symbols) // 4, sizeof(int32_t))
         memcpy(self.symbols, <const char*>symbols, len(symbols))
         self.n_words = len(sizes) // 8
@@ -150,17 +142,17 @@ cdef class Trainer:
             free(self.buckets[i].heap)
         free(self.words)
         free(self.symbols)
-        free(self.text)
         free(self.tokens)
-        free(self.token_slots)
         free(self.pairs)
         free(self.pair_slots)
         free(self.buckets)
         free(self.bucket_slots)
         free(self.touched)
 
-    def run(self, int64_t vocab_size, progress):
-        """The merges, as (a, b, merged token), until there are `vocab_size` tokens or no merge is left that helps."""
+    def run(self, int64_t vocab_size, accept, progress):
+        """The merges, as pairs of ids, until there are `vocab_size` tokens or none is left that helps. `accept(a, b)`
+        says whether a merge may be made; its token has the next id.
+        """
         cdef int64_t first = self.n_tokens
         cdef int64_t best
         cdef Pair* pair
@@ -170,15 +162,20 @@ cdef class Trainer:
             best = self.best()
             if best < 0:
                 break
-            self.merge(best)
             pair = &self.pairs[best]
-            merges.append((pair.a, pair.b, pair.merged))
+            merge = pair.a, pair.b
+            if not accept(*merge):
+                pair.refused = True
+                self.remove(pair)
+                continue
+            self.merge(best)
+            merges.append(merge)
             if self.done % 64 == 0:
                 PyErr_CheckSignals()
                 if progress is not None:
-                    progress(self.n_tokens - first, vocab_size - first)
+                    progress(self.done, vocab_size - first)
         if progress is not None:
-            progress(self.n_tokens - first, vocab_size - first)
+            progress(self.done, vocab_size - first)
         return merges
 
     def counts(self):
@@ -212,7 +209,7 @@ cdef class Trainer:
         cdef Pair* pair = &self.pairs[index]
         cdef int32_t a = pair.a
         cdef int32_t b = pair.b
-        cdef int32_t new = pair.merged
+        cdef int32_t new = self.new_token()
         cdef int32_t* places = pair.words
         cdef int64_t n_places = pair.n_words
         cdef int64_t n = pair.n
@@ -220,22 +217,18 @@ cdef class Trainer:
         pair.words = NULL  # it occurs nowhere any more
         pair.n_words = pair.words_capacity = 0
         try:
-            if new < 0:
-                new = self.new_product(a, b)
-                self.pairs[index].merged = new
             for i in range(n_places):
                 self.merge_in(places[i], a, b, new)
         finally:
             free(places)
         self.tokens[a].count -= n
         self.tokens[b].count -= n
-        self.tokens[new].count += n
+        self.tokens[new].count = n
         self.total -= n
         self.done += 1
         self.refresh_touched()
         self.refresh_around(a)
         self.refresh_around(b)
-        self.refresh_around(new)
         return 0
 
     cdef int merge_in(self, int64_t word, int32_t a, int32_t b, int32_t new) except -1:
@@ -300,12 +293,11 @@ cdef class Trainer:
         return 0
 
     cdef int refresh_around(self, int32_t token) except -1:
-        """The pairs whose own score depends on the count of a token: it stands in them, or they make it."""
+        """The pairs in which a token stands; those that are gone leave the list."""
         cdef Token* t = &self.tokens[token]
         cdef Pair* pair
         cdef int64_t i
         cdef int64_t kept = 0
-        cdef int32_t maker
         for i in range(t.n_pairs):
             pair = &self.pairs[t.pairs[i]]
             if pair.n == 0:
@@ -315,10 +307,6 @@ cdef class Trainer:
             kept += 1
             self.refresh(t.pairs[i])
         t.n_pairs = kept
-        for i in range(1, t.size):
-            maker = self.maker(token, i)
-            if maker >= 0:
-                self.refresh(maker)
         return 0
 
     cdef int refresh(self, int32_t index) except -1:
@@ -330,7 +318,7 @@ cdef class Trainer:
             return 0
         pair.fresh = self.done
         n = pair.n
-        if n < self.min_frequency:
+        if n < self.min_frequency or pair.refused:
             self.remove(pair)
             return 0
         a = self.tokens[pair.a].count
@@ -342,8 +330,7 @@ cdef class Trainer:
                 pair.own = c_log_c(a - 2 * n) - c_log_c(a)
             else:
                 pair.own = (c_log_c(a - n) - c_log_c(a)) + (c_log_c(b - n) - c_log_c(b))
-            a = 0 if pair.merged < 0 else self.tokens[pair.merged].count
-            pair.own += c_log_c(a + n) - c_log_c(a)
+            pair.own += c_log_c(n)
         bucket = self.bucket_of(n)
         if pair.at >= 0 and pair.bucket == bucket:
             self.settle(&self.buckets[bucket], pair.at, index)
@@ -401,68 +388,11 @@ cdef class Trainer:
 
     # Tables
 
-    cdef int32_t new_product(self, int32_t a, int32_t b) except -1:
-        """The token that two make; other pairs may make it too."""
-        cdef int32_t token = self.new_token(self.tokens[a].kind, self.join(a, b))
-        cdef int64_t i
-        cdef int32_t pair
-        for i in range(1, self.tokens[token].size):
-            pair = self.maker(token, i)
-            if pair >= 0:
-                self.pairs[pair].merged = token
-        return token
-
-    cdef int32_t maker(self, int32_t token, int64_t i) noexcept:
-        """The pair whose first token has the first i bytes of this one and whose second has the rest; -1: none."""
-        cdef Token* t = &self.tokens[token]
-        cdef int32_t a = self.find_token(t.kind, self.text + t.start, i)
-        cdef int32_t b = -1 if a < 0 else self.find_token(GO_ON, self.text + t.start + i, t.size - i)
-        return -1 if b < 0 else self.pair_slots[self.pair_slot(a, b)] - 1
-
-    cdef int64_t join(self, int32_t a, int32_t b) except -1:
-        """The spelling of two tokens merged, behind the end of `text`; its size."""
-        cdef int64_t first = self.tokens[a].size
-        cdef int64_t size = first + self.tokens[b].size
-        self.text = <uint8_t*>grown(self.text, &self.text_capacity, self.text_size + size, 1)
-        memcpy(self.text + self.text_size, self.text + self.tokens[a].start, first)
-        memcpy(self.text + self.text_size + first, self.text + self.tokens[b].start, size - first)
-        return size
-
-    cdef int32_t new_token(self, int32_t kind, int64_t size) except -1:
-        """A token whose spelling lies behind the end of `text`."""
-        cdef int64_t i = self.n_tokens
-        self.tokens = <Token*>grown(self.tokens, &self.tokens_capacity, i + 1, sizeof(Token))
-        self.tokens[i] = Token(0, self.text_size, size, kind, NULL, 0, 0)
-        self.text_size += size
+    cdef int32_t new_token(self) except -1:
+        self.tokens = <Token*>grown(self.tokens, &self.tokens_capacity, self.n_tokens + 1, sizeof(Token))
+        self.tokens[self.n_tokens] = Token(0, NULL, 0, 0)
         self.n_tokens += 1
-        if 2 * self.n_tokens > self.n_token_slots:
-            free(self.token_slots)
-            self.token_slots = NULL
-            self.token_slots = <int32_t*>zeroed(4 * self.n_token_slots, sizeof(int32_t))
-            self.n_token_slots *= 4
-            for i in range(self.n_tokens):
-                self.token_slots[self.free_token_slot(i)] = <int32_t>(i + 1)
-        else:
-            self.token_slots[self.free_token_slot(i)] = <int32_t>(i + 1)
         return <int32_t>(self.n_tokens - 1)
-
-    cdef int64_t free_token_slot(self, int64_t token) noexcept:
-        cdef Token* t = &self.tokens[token]
-        cdef int64_t slot = hash_bytes(self.text + t.start, t.size, t.kind) & (self.n_token_slots - 1)
-        while self.token_slots[slot]:
-            slot = (slot + 1) & (self.n_token_slots - 1)
-        return slot
-
-    cdef int32_t find_token(self, int32_t kind, const uint8_t* s, int64_t size) noexcept:
-        """The token of that kind and spelling; -1 if there is none."""
-        cdef int64_t slot = hash_bytes(s, size, kind) & (self.n_token_slots - 1)
-        cdef Token* t
-        while self.token_slots[slot]:
-            t = &self.tokens[self.token_slots[slot] - 1]
-            if t.kind == kind and t.size == size and memcmp(self.text + t.start, s, size) == 0:
-                return self.token_slots[slot] - 1
-            slot = (slot + 1) & (self.n_token_slots - 1)
-        return -1
 
     cdef inline int64_t pair_slot(self, int32_t a, int32_t b) noexcept:
         """Where a pair is in the table, or would be."""
@@ -480,17 +410,12 @@ cdef class Trainer:
         """The pair, new or not, among the pairs of both its tokens."""
         cdef int64_t slot = self.pair_slot(a, b)
         cdef int64_t i = self.n_pairs
-        cdef int64_t size
         cdef Pair* pair
         if not self.pair_slots[slot]:
             if i == 0x7FFFFFFF:
                 raise MemoryError("more than 2**31 different pairs; train on a part of the text")
-            size = self.join(a, b)
             self.pairs = <Pair*>grown(self.pairs, &self.pairs_capacity, i + 1, sizeof(Pair))
-            self.pairs[i] = Pair(
-                a, b, self.find_token(self.tokens[a].kind, self.text + self.text_size, size), -1, -1, 0, 0, -2, 0,
-                NULL, 0, 0,
-            )
+            self.pairs[i] = Pair(a, b, -1, -1, 0, False, 0, -2, 0, NULL, 0, 0)
             self.n_pairs += 1
             self.pair_slots[slot] = <int32_t>self.n_pairs
             if 2 * self.n_pairs > self.n_pair_slots:

@@ -130,13 +130,14 @@ def c_log_c(c: int) -> float:
     return c * ln(c) if c > 1 else 0.0
 
 
-def gain(c_a: int, c_b: int | None, c_ab: int, n: int) -> float:
-    """By how much merging a and b n times raises the sum of c log c over the tokens; c_b is None where a is b."""
+def gain(c_a: int, c_b: int | None, n: int) -> float:
+    """By how much merging a and b n times raises the sum of c log c over the tokens; c_b is None where a is b.
+
+    The merged token did not occur before: no two pairs ever make the same (_wordpiece_train.pyx says why).
+    """
     if c_b is None:
-        lost = c_log_c(c_a - 2 * n) - c_log_c(c_a)
-    else:
-        lost = (c_log_c(c_a - n) - c_log_c(c_a)) + (c_log_c(c_b - n) - c_log_c(c_b))
-    return lost + (c_log_c(c_ab + n) - c_log_c(c_ab))
+        return (c_log_c(c_a - 2 * n) - c_log_c(c_a)) + c_log_c(n)
+    return ((c_log_c(c_a - n) - c_log_c(c_a)) + (c_log_c(c_b - n) - c_log_c(c_b))) + c_log_c(n)
 
 
 def log_likelihood(counts: Iterable[int]) -> float:
@@ -158,7 +159,7 @@ def train(
     `tokens`: what it begins with, among them every character of `words`, as beginning and as continuation. The merge
     chosen is the one with the greatest score ("loglik": the change of `log_likelihood`, which has to be above 0;
     "pmi": n / (c_a c_b)); of equal ones that of the greater n, and then of the smaller ids. What the rounding of the
-    last sum makes equal, `gain` itself decides.
+    last sum makes equal, `gain` itself decides. A merge that would spell one of `tokens` (a special one) is left out.
     """
     tokens = list(tokens)
     ids = {token: i for i, token in enumerate(tokens)}
@@ -169,13 +170,12 @@ def train(
         whole = sum(counts.values())
         best: tuple[float, int, float, int, int] = (0.0, 0, 0.0, 0, 0)
         for (a, b), n in pairs.items():
-            if n < min_frequency:
+            if n < min_frequency or tokens[a] + tokens[b].removeprefix(prefix) in ids:
                 continue
             if score == "pmi":
                 own = total = n / (float(counts[a]) * float(counts[b]))
             else:
-                merged = ids.get(tokens[a] + tokens[b].removeprefix(prefix), -1)
-                own = gain(counts[a], None if a == b else counts[b], counts[merged], n)
+                own = gain(counts[a], None if a == b else counts[b], n)
                 total = own + (c_log_c(whole) - c_log_c(whole - n))
             if total > 0:
                 best = max(best, (total, n, own, -a, -b))
@@ -184,9 +184,8 @@ def train(
         pair = -best[3], -best[4]
         merges.append((tokens[pair[0]], tokens[pair[1]]))
         name = merges[-1][0] + merges[-1][1].removeprefix(prefix)
-        if name not in ids:
-            ids[name] = len(tokens)
-            tokens.append(name)
+        ids[name] = len(tokens)
+        tokens.append(name)
         spelled = {word: merge(symbols, pair, ids[name]) for word, symbols in spelled.items()}
     return merges
 

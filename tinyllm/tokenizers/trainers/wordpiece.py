@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +34,8 @@ class WordPieceTrainer(Trainer):
     `min_frequency`: pairs that can be merged less often are left alone; "pmi" needs it, since it likes rare ones best.
     `score`: "loglik" is the exact change of the log-likelihood of the text, sum of c log(c / N) over the tokens, and
     training ends where none raises it; "pmi" is n / (c_a c_b) for n merges of tokens that occur c_a and c_b times.
-    Ties go to the greater n, then to the smaller ids. Equal neighbours that overlap count once.
+    Ties go to the greater n, then to the smaller ids. Equal neighbours that overlap count once. Merges that would spell
+    a special token are left out.
     `initial_alphabet`: characters that are tokens in any case, as beginning and as continuation.
     `limit_alphabet`: only so many characters: the initial ones, and the most frequent; of equal ones the smaller.
 
@@ -121,36 +122,33 @@ class WordPieceTrainer(Trainer):
         """Append the merged tokens."""
         prefix = self.continuing_subword_prefix
         if choose(self.engine) == "python":
-            pairs: Iterator[tuple[str, str]] = iter(
-                reference.train(words, tokens, self.vocab_size, self.score, self.min_frequency, prefix)
-            )
-        else:
-            trainer = self._compiled(tokens, words)
-            merges = trainer.run(self.vocab_size, progress)
-            pairs = ((tokens[a], tokens[b]) for a, b, _ in merges)
-        known = set(tokens)
-        for a, b in pairs:
-            merged = a + b.removeprefix(prefix)
-            if merged not in known:
-                known.add(merged)
-                tokens.append(merged)
+            merges = reference.train(words, tokens, self.vocab_size, self.score, self.min_frequency, prefix)
+            tokens += [a + b.removeprefix(prefix) for a, b in merges]
+            return
+        given = set(tokens)
+
+        def accept(a: int, b: int) -> bool:
+            token = tokens[a] + tokens[b].removeprefix(prefix)
+            if token in given:
+                return False
+            tokens.append(token)
+            return True
+
+        self._compiled(tokens, words).run(self.vocab_size, accept, progress)
 
     def _compiled(self, tokens: list[str], words: Mapping[str, int]) -> Any:
-        prefix = self.continuing_subword_prefix
         ids = {token: i for i, token in enumerate(tokens)}
-        go_on = {token.removeprefix(prefix): i for token, i in ids.items() if token.startswith(prefix)}
         symbols, sizes, counts = array("i"), array("q"), array("q")
         for word, count in words.items():
             symbols.append(ids[word[0]])
-            symbols.extend([go_on[c] for c in word[1:]])
+            symbols.extend([ids[self.continuing_subword_prefix + c] for c in word[1:]])
             sizes.append(len(word))
             counts.append(count)
-        spelled = [
-            (1, token.removeprefix(prefix).encode())
-            if token.startswith(prefix) and token != prefix
-            else (0, token.encode())
-            for token in tokens
-        ]
         return core("wordpiece_train").Trainer(
-            spelled, symbols.tobytes(), sizes.tobytes(), counts.tobytes(), self.score == "pmi", self.min_frequency
+            len(tokens),
+            symbols.tobytes(),
+            sizes.tobytes(),
+            counts.tobytes(),
+            self.score == "pmi",
+            self.min_frequency,
         )
