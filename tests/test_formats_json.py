@@ -155,7 +155,7 @@ BAD = [
     ("padding", {"strategy": {"Fixed": True}, "direction": "Left"}, "$.padding.strategy.Fixed is true"),
     ("normalizer", {"type": "NFE"}, "$.normalizer.type is 'NFE'; tinyllm has no Normalizer of that type"),
     ("normalizer", {"type": "NFC", "form": 1}, "$.normalizer.form is a field that tinyllm doesn't know"),
-    ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}, "$.normalizer: this normalizer"),
+    ("normalizer", {"type": "Replace", "pattern": {"Regex": "(a+)+$"}, "content": ""}, "$.normalizer: the regular"),
     (
         "normalizer",
         {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lower"}]},

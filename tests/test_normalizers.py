@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import engine
+from tinyllm.tokenizers import engine, regexes
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.charsmap import Charsmap, charsmap
 from tinyllm.tokenizers.normalizers import (
@@ -33,11 +33,11 @@ from tinyllm.tokenizers.normalizers import (
     Sequence,
     Strip,
     StripAccents,
-    literal,
     unicode,
 )
 from tinyllm.tokenizers.normalizers.darts import compiled
 from tinyllm.tokenizers.normalizers.graphemes import clusters
+from tinyllm.tokenizers.normalizers.literal import byte_alphabet
 from tinyllm.tokenizers.normalizers.precompiled import table
 
 EVERY = [
@@ -232,16 +232,20 @@ def test_replace():
             Replace(pattern, "b")
 
 
-def test_a_regular_expression_runs_only_when_asked_for_and_not_for_long(monkeypatch):
-    with pytest.raises(TokenizerError, match="allow_regex=True"):
-        Replace({"Regex": " {3,}"}, " ").normalize(of("a   b"))
-    assert Replace({"Regex": " {2,}"}, "_").normalize(of("a   b")).text == "a_b"  # one that needs no trust
+def test_a_regular_expression_runs_only_when_simple_or_asked_for_and_not_for_long(monkeypatch):
+    for pattern in " {2,}", " +", r"\s{1,9}":
+        found = Replace({"Regex": pattern}, r"\1").normalize(of("a   b"))
+        assert (found.text, spans(found)) == (r"a\1b", [(0, 1), (1, 4), (1, 4), (4, 5)])  # the content is no template
+    assert Replace({"Regex": r"\s+"}, "").normalize(of("a\x1c\x85\u3000")).text == "a\x1c"
+    for pattern in " {2,}+", "a*", "[ab]+", "a+b+", r"\w+", "(a+)+", "a.", "^a", "a|b", "a{2", "a{0,}":
+        with pytest.raises(TokenizerError, match="allow_regex=True"):
+            Replace({"Regex": pattern}, " ").normalize(of("a  b"))
     pytest.importorskip("regex")
-    found = Replace({"Regex": " {2,}"}, r"\1", allow_regex=True).normalize(of("a   b"))
-    assert (found.text, spans(found)) == (r"a\1b", [(0, 1), (1, 4), (1, 4), (4, 5)])  # the content is no template
+    found = Replace({"Regex": "[ab]+"}, "", allow_regex=True).normalize(of("xaby"))
+    assert (found.text, spans(found)) == ("xy", [(0, 1), (3, 4)])
     with pytest.raises(TokenizerError, match="is no regular expression"):
         Replace({"Regex": "("}, "", allow_regex=True)
-    monkeypatch.setattr(literal, "REGEX_SECONDS", 0.05)
+    monkeypatch.setattr(regexes, "seconds", lambda length: 0.05)
     with pytest.raises(TokenizerError, match="it backtracks"):
         Replace({"Regex": r"(a|aa)+$"}, "", allow_regex=True).normalize(of("a" * 100 + "!"))
 
@@ -254,7 +258,7 @@ def test_byte_level():
     assert ByteLevel().normalize(of("a é\n")).text == "aĠÃ©Ċ"
     alphabet = [ByteLevel().normalize(of(bytes([b]))).text for b in range(256) if b < 128]
     assert "".join(alphabet[33:127]) == "".join(map(chr, range(33, 127)))
-    every = literal.byte_alphabet()
+    every = byte_alphabet()
     assert len(set(every)) == 256 and all(c.isprintable() and not c.isspace() for c in every)
 
 

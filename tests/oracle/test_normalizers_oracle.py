@@ -85,6 +85,8 @@ WIDER = [
         H.Sequence([H.NFD(), H.StripAccents(), H.Lowercase()]),
     ),
     (ours.Replace("ab", "x"), H.Replace("ab", "x")),
+    (ours.Replace({"Regex": " {2,}"}, "▁"), H.Replace(hf.Regex(" {2,}"), "▁")),
+    (ours.Replace({"Regex": r"\s+"}, "▁"), H.Replace(hf.Regex(r"\s+"), "▁")),
 ]
 
 

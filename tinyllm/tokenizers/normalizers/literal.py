@@ -6,14 +6,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import regexes
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.normalizers._characters import replaced
+from tinyllm.tokenizers.normalizers._characters import WHITE_SPACE, replaced
 from tinyllm.tokenizers.stage import Normalizer
 
-REGEX_SECONDS = 1.0  # how long a pattern may look at one text; backtracking can take forever
+# Literal characters, then perhaps a repetition of the last one.
+SIMPLE = re.compile(r"(?:[^\\.\[\]{}()*+?^$|#&~-]|\\[nrts])+(?:\+|\{[1-9]\d{0,3},(?:\d{1,4})?\})?")
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,12 @@ class Prepend(Normalizer):
         return text.edited([(0, 0, self.prepend)]) if text.text and self.prepend else text
 
 
-LINEAR = (" {2,}",)  # expressions that cannot go back over text, and mean the same to `re`
-
-
 @dataclass(frozen=True)
 class Replace(Normalizer):
     """`content` for every match of `pattern`, a str or {"String": str}, left to right; "" removes.
 
-    {"Regex": str} runs as it is if it is one of LINEAR. Any other needs the package `regex` and `allow_regex`: such a
-    pattern can backtrack for very long, so whoever loads a file that has one must say that it is trusted. It gets a
-    second a text, then TokenizerError.
+    {"Regex": str} is run if it is literal text with at most one repetition, at its end (" {2,}", "\\s+": linear), else
+    only where it is trusted (`allow_regex`, see regexes.py). `content` is no template.
     """
 
     pattern: str | Mapping[str, str]
@@ -65,8 +62,8 @@ class Replace(Normalizer):
                 f"it is {self.pattern!r}"
             )
         object.__setattr__(self, "pattern", spelled)
-        if "Regex" in spelled and self.allow_regex:
-            _compiled(spelled["Regex"])
+        if "Regex" in spelled and self.allow_regex and not SIMPLE.fullmatch(spelled["Regex"]):
+            regexes.compiled(spelled["Regex"])
 
     def __hash__(self) -> int:
         return hash((*self.pattern.items(), self.content))  # type: ignore[union-attr]
@@ -75,35 +72,10 @@ class Replace(Normalizer):
         kind, pattern = next(iter(self.pattern.items()))  # type: ignore[union-attr]
         if kind == "String":
             return replaced(text, re.compile(re.escape(pattern)), self.content) if pattern in text.text else text
-        if pattern in LINEAR:
-            return replaced(text, re.compile(pattern), self.content)
-        if not self.allow_regex:
-            raise TokenizerError(
-                f"this normalizer replaces by the regular expression {pattern!r}, which can take forever on some "
-                "text; pass allow_regex=True to run it (a second a text at most)"
-            )
-        try:
-            spans = [found.span() for found in _compiled(pattern).finditer(text.text, timeout=REGEX_SECONDS)]
-        except TimeoutError:
-            raise TokenizerError(
-                f"the regular expression {pattern!r} took more than {REGEX_SECONDS:g} s on a text of "
-                f"{len(text.text)} characters; it backtracks, write it another way"
-            ) from None
+        if SIMPLE.fullmatch(pattern):
+            return replaced(text, re.compile(pattern.replace("\\s", f"[{WHITE_SPACE}]")), self.content)
+        spans = regexes.find(pattern, text.text, self.allow_regex)
         return text.edited((start, end, self.content) for start, end in spans)
-
-
-@cache
-def _compiled(pattern: str) -> Any:
-    try:
-        import regex
-    except ImportError:
-        raise TokenizerError(
-            f"the pattern {pattern!r} is a regular expression, and the package regex is not there: pip install regex"
-        ) from None
-    try:
-        return regex.compile(pattern)
-    except regex.error as error:
-        raise TokenizerError(f"the pattern {pattern!r} is no regular expression: {error}") from None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ for the whole stretch that they moved in, so that spans stay monotone.
 from __future__ import annotations
 
 import re
-from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -67,26 +66,27 @@ class NFKD(_Form):
     form: ClassVar[FormName] = "NFKD"
 
 
-class Piece(NamedTuple):
-    """A character, and the places in the text that it was made of: first ... last - 1."""
+class Stretch(NamedTuple):
+    """Characters, and the places in the text that each was made of: firsts[i] ... lasts[i] - 1."""
 
-    character: str
-    first: int
-    last: int
+    characters: list[str]
+    firsts: list[int]
+    lasts: list[int]
 
 
-def _edited(text: Aligned, changes: Iterator[tuple[int, int, list[Piece]]]) -> Aligned:
+def _edited(text: Aligned, changes: Iterator[tuple[int, int, Stretch]]) -> Aligned:
     """`Aligned.edited`, where each character of a replacement has a span of its own."""
     parts: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     done = 0
-    for start, end, pieces in changes:
-        parts += text.text[done:start], "".join([piece.character for piece in pieces])
+    for start, end, new in changes:
+        parts.append(text.text[done:start])
+        parts += new.characters
         starts += text.starts[done:start]
-        starts += [text.starts[piece.first] for piece in pieces]
+        starts += [text.starts[first] for first in new.firsts]
         ends += text.ends[done:start]
-        ends += [text.ends[piece.last - 1] for piece in pieces]
+        ends += [text.ends[last - 1] for last in new.lasts]
         done = end
     if not done:
         return text
@@ -96,61 +96,70 @@ def _edited(text: Aligned, changes: Iterator[tuple[int, int, list[Piece]]]) -> A
     return Aligned("".join(parts), starts, ends)
 
 
-def _changes(text: str, form: FormName) -> Iterator[tuple[int, int, list[Piece]]]:
+def _changes(text: str, form: FormName) -> Iterator[tuple[int, int, Stretch]]:
     """The stretches that normalization changes: start, end, and what they become."""
     joins, suspicious = _patterns(form)
+    composes = form != DECOMPOSED[form]
     for found in suspicious.finditer(text):
         start, end = found.span()
-        if form != DECOMPOSED[form] and start and joins.match(text, start):
+        if composes and start and joins.match(text, start):
             start -= 1  # what it combines with
-        pieces = _decomposed(text, start, end, form)
-        if form != DECOMPOSED[form]:
-            pieces = _composed(pieces)
-        if "".join([piece.character for piece in pieces]) != text[start:end]:
-            yield start, end, pieces
+        new = _decomposed(text, start, end, DECOMPOSED[form])
+        if composes:
+            new = _composed(new)
+        if "".join(new.characters) != text[start:end]:
+            yield start, end, _monotone(new)
 
 
-def _decomposed(text: str, start: int, end: int, form: FormName) -> list[Piece]:
+def _decomposed(text: str, start: int, end: int, form: FormName) -> Stretch:
     """Every character decomposed, and the combining marks of each run in the order of their classes."""
-    form = DECOMPOSED[form]
-    pieces: list[Piece] = []
-    marks: list[Piece] = []
+    characters: list[str] = []
+    places: list[int] = []
     for place in range(start, end):
-        for character in normalize(form, text[place]):
-            if combining(character):
-                marks.append(Piece(character, place, place + 1))
-                continue
-            pieces += _ordered(marks)
-            marks = []
-            pieces.append(Piece(character, place, place + 1))
-    return pieces + _ordered(marks)
+        new = normalize(form, text[place])
+        characters += new
+        places += [place] * len(new)
+    classes = [combining(character) for character in characters]
+    done = 0
+    for starter in [*(i for i, c in enumerate(classes) if not c), len(classes)]:
+        run = classes[done:starter]
+        if len(run) > 1 and run != sorted(run):
+            order = sorted(range(done, starter), key=classes.__getitem__)
+            characters[done:starter] = [characters[i] for i in order]
+            places[done:starter] = [places[i] for i in order]
+        done = starter + 1
+    return Stretch(characters, places, [place + 1 for place in places])
 
 
-def _ordered(marks: list[Piece]) -> list[Piece]:
-    order = sorted(marks, key=lambda piece: combining(piece.character))
-    if order == marks:
-        return marks
-    return _monotone(order)
+def _composed(old: Stretch) -> Stretch:
+    """Canonical composition of what `_decomposed` gives. unicodedata knows what composes; that its result is made of
+    the old characters in their order, of each kind the first ones first, says which were taken.
+    """
+    new = Stretch([], [], [])
+    taken = bytearray(len(old.characters))
+    following = 0
+    for character in normalize("NFC", "".join(old.characters)):  # sorted already: linear
+        while taken[following]:
+            following += 1
+        at = following
+        first, last = old.firsts[at], old.lasts[at]
+        for part in normalize("NFD", character)[1:]:
+            at += 1
+            while taken[at] or old.characters[at] != part:
+                at += 1
+            taken[at] = True
+            first, last = min(first, old.firsts[at]), max(last, old.lasts[at])
+        following += 1
+        new.characters.append(character)
+        new.firsts.append(first)
+        new.lasts.append(last)
+    return new
 
 
-def _monotone(pieces: list[Piece]) -> list[Piece]:
+def _monotone(new: Stretch) -> Stretch:
     """Spans widened just so far that neither starts nor ends ever fall."""
-    lasts = accumulate((piece.last for piece in pieces), max)
-    firsts = list(accumulate((piece.first for piece in reversed(pieces)), min))[::-1]
-    return [Piece(p.character, first, last) for p, first, last in zip(pieces, firsts, lasts, strict=True)]
-
-
-def _composed(pieces: list[Piece]) -> list[Piece]:
-    """Canonical composition of what `_decomposed` gives."""
-    decomposed = "".join([piece.character for piece in pieces])
-    unused: dict[str, deque[Piece]] = defaultdict(deque)
-    for piece in pieces:
-        unused[piece.character].append(piece)
-    out = []
-    for character in normalize("NFC", decomposed):  # sorted already: linear
-        parts = [unused[part].popleft() for part in normalize("NFD", character)]
-        out.append(Piece(character, min(p.first for p in parts), max(p.last for p in parts)))
-    return _monotone(out)
+    firsts = list(accumulate(reversed(new.firsts), min))[::-1]
+    return Stretch(new.characters, firsts, list(accumulate(new.lasts, max)))
 
 
 @cache
