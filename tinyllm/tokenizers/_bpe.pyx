@@ -28,7 +28,7 @@ ctypedef int64_t (*Cutter)(const uint8_t* s, int64_t i, int64_t n) noexcept nogi
 
 cdef enum:
     BATCH = 1 << 16  # tokens between two looks at the list that is being made
-    CACHE_BITS = 15  # pieces
+    CACHE_BITS = 17  # pieces
     PAIR_BITS = 16  # neighbours
     LATER = 0x7FFFFFFF  # the rank of no merge
     FAILED = -3  # no memory
@@ -54,7 +54,10 @@ cdef class Encoder:
     cdef Trie atomic
     cdef Merge* merges
     cdef int64_t merges_mask
+    cdef uint64_t* sieve  # a bit for each hash of a pair; if it is 0 there is no merge
+    cdef int sieve_shift
     cdef Token* tokens
+    cdef uint16_t* sizes  # of the tokens, again: `linear` has to have them at hand
     cdef int64_t n_symbols, n_ids
     cdef PyObject** numbers  # the int of each id, made once
     cdef int32_t fallback[256]
@@ -89,6 +92,9 @@ cdef class Encoder:
         trie_make(&self.atomic, sum(map(len, rules.atomic)))
         for name, token in rules.atomic.items():
             trie_add(&self.atomic, <const uint8_t*><bytes>name, len(name), token)
+        trie_hasten(&self.atomic, self.atomic.used)
+        for name in rules.atomic:
+            trie_pave(&self.atomic, <const uint8_t*><bytes>name, len(name))
         self.cached = cached
         self.cutter = NULL if scanner is None else <Cutter><void*>scanner_of(scanner)
         self.numbers = <PyObject**>zeroed(self.n_ids, sizeof(PyObject*))
@@ -118,7 +124,9 @@ cdef class Encoder:
         free(self.numbers)
         free(self.no_parts)
         free(self.merges)
+        free(self.sieve)
         free(self.tokens)
+        free(self.sizes)
         trie_free(&self.known)
         trie_free(&self.whole)
         trie_free(&self.atomic)
@@ -129,9 +137,11 @@ cdef class Encoder:
         cdef int64_t i
         cdef bytes token
         self.tokens = <Token*>zeroed(self.n_symbols, sizeof(Token))
+        self.sizes = <uint16_t*>zeroed(self.n_symbols, sizeof(uint16_t))
         for i in range(self.n_symbols):
             token = tokens[i]
             self.tokens[i] = Token(-1, -1, -1, <int32_t>len(token), -1)
+            self.sizes[i] = <uint16_t>len(token)
         self.spell(&self.known, tokens, None)
         self.replacement = <int32_t>trie_get(&self.known, b"\xef\xbf\xbd", 3)
         return 0
@@ -149,10 +159,16 @@ cdef class Encoder:
         used = large.used
         trie_free(&large)
         trie_make(trie, used)
+        cdef int64_t n_characters = 0
         for i in which:
             token = tokens[i]
             if token:
                 trie_add(trie, token, len(token), i)
+                n_characters += characters_after_first(token, len(token))
+        trie_hasten(trie, n_characters)
+        for i in which:
+            token = tokens[i]
+            trie_pave(trie, token, len(token))
         return 0
 
     cdef int read_merges(self, merges) except -1:
@@ -171,6 +187,15 @@ cdef class Encoder:
             while self.merges[i].rank >= 0 and self.merges[i].pair != pair:
                 i = (i + 1) & self.merges_mask
             self.merges[i] = Merge(pair, rank, new)
+        n = 1 << 12
+        self.sieve_shift = 52
+        while n < 16 * len(merges):
+            n *= 2
+            self.sieve_shift -= 1
+        self.sieve = <uint64_t*>zeroed(n >> 6, sizeof(uint64_t))
+        for a, b, _, _ in merges:
+            i = (<uint64_t>a << 32 | <uint64_t>b) * MIX >> self.sieve_shift
+            self.sieve[i >> 6] |= <uint64_t>1 << (i & 63)
         return 0
 
     cdef bint settle(self, rules) except -1:
@@ -194,7 +219,7 @@ cdef class Encoder:
         try:
             for i in made:
                 spelling = rules.tokens[i]
-                if not spelling:
+                if not 0 < len(spelling) <= 0xFFFF:
                     return False
                 if self.begin(w, spelling, len(spelling)) < 0:
                     raise MemoryError("no memory to encode a token")
@@ -449,7 +474,7 @@ cdef class Encoder:
                 first = w.out_size
                 continue
             while True:
-                j = i + self.tokens[token].size
+                j = i + self.sizes[token]
                 if not (given_up and w.dead[j >> 6] >> (j & 63) & 1) and (
                         w.out_size == first or self.can_follow(w, w.out[w.out_size - 1], token)):
                     break
@@ -466,8 +491,8 @@ cdef class Encoder:
                 w.dead[i >> 6] |= <uint64_t>1 << (i & 63)
                 w.out_size -= 1
                 token = w.out[w.out_size]
-                i -= self.tokens[token].size
-            if emit(w, token, self.tokens[token].size) < 0:
+                i -= self.sizes[token]
+            if emit(w, token, self.sizes[token]) < 0:
                 return -1
             w.open_unk = False
             i = j
@@ -511,10 +536,13 @@ cdef class Encoder:
         cdef int32_t limit = LATER
         cdef int32_t new = 0
         cdef int32_t rank
+        cdef int64_t i
         while True:
-            rank = rank_of(self.merges, self.merges_mask, a, b, &new)
-            if rank >= 0 and rank < limit:
-                return False
+            i = (<uint64_t>a << 32 | <uint64_t>b) * MIX >> self.sieve_shift
+            if self.sieve[i >> 6] >> (i & 63) & 1:
+                rank = rank_of(self.merges, self.merges_mask, a, b, &new)
+                if rank >= 0 and rank < limit:
+                    return False
             if self.tokens[a].rank > self.tokens[b].rank:
                 limit = self.tokens[a].rank
                 a = self.tokens[a].right

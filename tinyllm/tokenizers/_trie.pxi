@@ -1,19 +1,27 @@
 """A set of byte strings with a number each, made once and then only read. Included by _bpe.pyx.
 
 A node is the slot of a hash table that its edge lies in: the edge's parent and byte are the key, so a step costs one
-probe, and a node 8 bytes. The first two bytes of a string step at once, by a table.
+probe, and a node 8 bytes. Three shortcuts save most of the steps: from the root by two bytes or by a character of three,
+and from any node by a character of three. Each node knows the longest string on the way to it.
 """
 
 cdef enum:
-    VALUE_BITS = 28  # of a slot: value + 2, or 1 for none, then a bit that says whether the node has edges
+    EDGES = 1  # a bit of a slot: the node has edges
+    ENDS = 2  # a string ends here
+    PARTS = 4  # strings go on from here by a part of a character of three bytes, and end
+    FLAG_BITS = 3
+    VALUE_BITS = 28  # of a slot: flags, and the number of the longest string on the way + 1
     VALUES = (1 << VALUE_BITS) - 1
 
 cdef struct Trie:
-    uint64_t* slots  # (parent << 8 | byte) << VALUE_BITS | value; 0: empty
-    uint32_t* first  # the node of two bytes, or 0
-    int32_t single[256]  # the value of one byte, or -1
+    uint64_t* slots  # (parent << 8 | byte) << VALUE_BITS | value and flags; 0: empty
+    uint64_t* jumps  # (node << 16 | character) << 24 | node; 0: empty
+    uint32_t* two  # the node of two bytes, or 0
+    uint32_t* three  # the node of a character of three bytes, or 0
+    int32_t single[256]  # the number of one byte, or -1
     int64_t mask  # slots - 1; the root is numbered mask + 1
-    int shift
+    int64_t jumps_mask
+    int shift, jumps_shift
     int64_t used
 
 
@@ -31,9 +39,31 @@ cdef inline int64_t trie_find(const Trie* trie, int64_t node, uint64_t byte) noe
         i = (i + 1) & trie.mask
 
 
+cdef inline int64_t trie_jump(const Trie* trie, int64_t node, uint64_t character) noexcept nogil:
+    """The node that a character of three bytes leads to from `node`, or 0."""
+    cdef uint64_t key = <uint64_t>node << 16 | character
+    cdef uint64_t jump
+    cdef int64_t i = (key * MIX) >> trie.jumps_shift
+    while True:
+        jump = trie.jumps[i]
+        if jump >> 24 == key:
+            return jump & 0xFFFFFF
+        if jump == 0:
+            return 0
+        i = (i + 1) & trie.jumps_mask
+
+
+cdef inline int32_t three_bytes(const uint8_t* s, int64_t n) noexcept nogil:
+    """The lower bits of three bytes that look like a character, which they can be told by, or -1."""
+    if n < 3 or s[0] & 0xF0 != 0xE0 or s[1] & 0xC0 != 0x80 or s[2] & 0xC0 != 0x80:
+        return -1
+    return (s[0] & 0x0F) << 12 | (s[1] & 0x3F) << 6 | s[2] & 0x3F
+
+
 cdef inline int32_t trie_value(const Trie* trie, int64_t node) noexcept nogil:
     """The number of the string that ends at `node`, or -1."""
-    return <int32_t>((trie.slots[node] & VALUES) >> 1) - 1
+    cdef int32_t value = <int32_t>((trie.slots[node] & VALUES) >> FLAG_BITS) - 1
+    return value if trie.slots[node] & ENDS else -1
 
 
 cdef int trie_make(Trie* trie, int64_t n_bytes) except -1:
@@ -47,7 +77,8 @@ cdef int trie_make(Trie* trie, int64_t n_bytes) except -1:
     if n > 1 << 27:
         raise MemoryError("the tokens have more than 80 MB of text")
     trie.slots = <uint64_t*>zeroed(n, sizeof(uint64_t))
-    trie.first = <uint32_t*>zeroed(1 << 16, sizeof(uint32_t))
+    trie.two = <uint32_t*>zeroed(1 << 16, sizeof(uint32_t))
+    trie.three = trie.jumps = NULL
     trie.mask = n - 1
     trie.used = 0
     trie.slots[0] = <uint64_t>-1  # so that no node is number 0
@@ -58,11 +89,13 @@ cdef int trie_make(Trie* trie, int64_t n_bytes) except -1:
 
 cdef void trie_free(Trie* trie) noexcept:
     free(trie.slots)
-    free(trie.first)
+    free(trie.two)
+    free(trie.three)
+    free(trie.jumps)
 
 
 cdef void trie_add(Trie* trie, const uint8_t* s, int64_t n, int32_t value) noexcept nogil:
-    """Give the string s[:n], n > 0, a number, at most 2^26."""
+    """Give the string s[:n], n > 0, a number, at most 2^24."""
     cdef int64_t node = trie.mask + 1
     cdef int64_t i, step
     cdef uint64_t key
@@ -76,13 +109,66 @@ cdef void trie_add(Trie* trie, const uint8_t* s, int64_t n, int32_t value) noexc
             trie.slots[step] = key << VALUE_BITS
             trie.used += 1
             if node <= trie.mask:
-                trie.slots[node] |= 1
+                trie.slots[node] |= EDGES
         node = step
         if i == 1:
-            trie.first[s[0] << 8 | s[1]] = <uint32_t>node
-    trie.slots[node] = trie.slots[node] & ~<uint64_t>(VALUES - 1) | <uint64_t>(value + 1) << 1
+            trie.two[s[0] << 8 | s[1]] = <uint32_t>node
+    trie.slots[node] = trie.slots[node] >> VALUE_BITS << VALUE_BITS | trie.slots[node] & (EDGES | PARTS) | ENDS
+    trie.slots[node] |= <uint64_t>(value + 1) << FLAG_BITS
     if n == 1:
         trie.single[s[0]] = value
+
+
+cdef int64_t characters_after_first(const uint8_t* s, int64_t n) noexcept nogil:
+    """How many shortcuts the string needs at most."""
+    cdef int64_t i
+    cdef int64_t found = 0
+    for i in range(1, n):
+        found += three_bytes(s + i, n - i) >= 0
+    return found
+
+
+cdef int trie_hasten(Trie* trie, int64_t n_characters) except -1:
+    """Room for the shortcuts over this many characters of three bytes in strings. Then `trie_pave` each string."""
+    cdef int64_t n = 1 << 10
+    trie.jumps_shift = 54
+    while n < n_characters + n_characters // 4:
+        n *= 2
+        trie.jumps_shift -= 1
+    trie.jumps_mask = n - 1
+    trie.jumps = <uint64_t*>zeroed(n, sizeof(uint64_t))
+    trie.three = <uint32_t*>zeroed(1 << 16, sizeof(uint32_t))
+    return 0
+
+
+cdef void trie_pave(Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
+    """Lay the shortcuts along a string, and note on the way which string was the longest so far."""
+    cdef int64_t node = trie.mask + 1
+    cdef int64_t after, i, j, k
+    cdef int32_t character
+    cdef uint64_t best = 0
+    for i in range(n):
+        character = three_bytes(s + i, n - i)
+        if character >= 0 and node < 1 << 24:
+            after = node
+            for j in range(3):
+                after = trie_find(trie, after, s[i + j])
+            if after >= 1 << 24:
+                pass
+            elif i == 0:
+                trie.three[character] = <uint32_t>after
+            elif trie_jump(trie, node, character) == 0:
+                k = ((<uint64_t>node << 16 | character) * MIX) >> trie.jumps_shift
+                while trie.jumps[k]:
+                    k = (k + 1) & trie.jumps_mask
+                trie.jumps[k] = (<uint64_t>node << 16 | character) << 24 | after
+        elif s[i] & 0xF0 == 0xE0 and i > 0:
+            trie.slots[node] |= PARTS
+        node = trie_find(trie, node, s[i])
+        if trie.slots[node] & ENDS:
+            best = trie.slots[node] & (VALUES - (EDGES | ENDS | PARTS))
+        else:
+            trie.slots[node] |= best
 
 
 cdef inline int64_t trie_get(const Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
@@ -91,7 +177,7 @@ cdef inline int64_t trie_get(const Trie* trie, const uint8_t* s, int64_t n) noex
     cdef int64_t node
     if n < 2:
         return trie.single[s[0]] if n else -1
-    node = trie.first[s[0] << 8 | s[1]]
+    node = trie.two[s[0] << 8 | s[1]]
     while node and i < n:
         node = trie_find(trie, node, s[i])
         i += 1
@@ -99,20 +185,35 @@ cdef inline int64_t trie_get(const Trie* trie, const uint8_t* s, int64_t n) noex
 
 
 cdef inline int32_t trie_longest(const Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
-    """The number of the longest string that s[:n], n > 0, begins with, or -1."""
-    cdef int32_t best = trie.single[s[0]]
-    cdef int64_t i = 2
-    cdef int64_t node
-    cdef int64_t slot
-    if n < 2:
-        return best
-    node = trie.first[s[0] << 8 | s[1]]
-    while node:
-        slot = trie.slots[node] & VALUES
-        if slot > 1:
-            best = <int32_t>(slot >> 1) - 1
-        if i == n or not slot & 1:
+    """The number of the longest string that s[:n], n > 0, begins with, or -1. All strings are paved."""
+    cdef int64_t i = 3
+    cdef int64_t node = 0
+    cdef int64_t step
+    cdef uint64_t slot
+    cdef int32_t character = three_bytes(s, n)
+    if character >= 0:
+        node = trie.three[character]
+    if node == 0:
+        i = 2
+        node = trie.two[s[0] << 8 | s[1]] if n > 1 else 0
+        if node == 0:
+            return trie.single[s[0]]
+    while True:
+        slot = trie.slots[node]
+        if i == n or not slot & EDGES:
             break
-        node = trie_find(trie, node, s[i])
+        character = three_bytes(s + i, n - i)
+        if character >= 0 and node < 1 << 24:
+            step = trie_jump(trie, node, character)
+            if step:
+                node = step
+                i += 3
+                continue
+            if not slot & PARTS:
+                break
+        step = trie_find(trie, node, s[i])
+        if step == 0:
+            break
+        node = step
         i += 1
-    return best
+    return <int32_t>((slot & VALUES) >> FLAG_BITS) - 1
