@@ -29,7 +29,7 @@ ctypedef int64_t (*Cutter)(const uint8_t* s, int64_t i, int64_t n) noexcept nogi
 cdef enum:
     BATCH = 1 << 16  # tokens between two looks at the list that is being made
     CACHE_BITS = 17  # pieces
-    PAIR_BITS = 16  # neighbours
+    PAIR_BITS = 17  # neighbours
     LATER = 0x7FFFFFFF  # the rank of no merge
     FAILED = -3  # no memory
     MAX_PARTS = 4096  # bytes of a token that has a rank
@@ -57,7 +57,6 @@ cdef class Encoder:
     cdef uint64_t* sieve  # a bit for each hash of a pair; if it is 0 there is no merge
     cdef int sieve_shift
     cdef Token* tokens
-    cdef uint16_t* sizes  # of the tokens, again: `linear` has to have them at hand
     cdef int64_t n_symbols, n_ids
     cdef PyObject** numbers  # the int of each id, made once
     cdef int32_t fallback[256]
@@ -94,6 +93,8 @@ cdef class Encoder:
             trie_add(&self.atomic, <const uint8_t*><bytes>name, len(name), token)
         trie_hasten(&self.atomic, self.atomic.used)
         for name in rules.atomic:
+            trie_note(&self.atomic, <const uint8_t*><bytes>name, len(name))
+        for name in rules.atomic:
             trie_pave(&self.atomic, <const uint8_t*><bytes>name, len(name))
         self.cached = cached
         self.cutter = NULL if scanner is None else <Cutter><void*>scanner_of(scanner)
@@ -126,7 +127,6 @@ cdef class Encoder:
         free(self.merges)
         free(self.sieve)
         free(self.tokens)
-        free(self.sizes)
         trie_free(&self.known)
         trie_free(&self.whole)
         trie_free(&self.atomic)
@@ -137,11 +137,9 @@ cdef class Encoder:
         cdef int64_t i
         cdef bytes token
         self.tokens = <Token*>zeroed(self.n_symbols, sizeof(Token))
-        self.sizes = <uint16_t*>zeroed(self.n_symbols, sizeof(uint16_t))
         for i in range(self.n_symbols):
             token = tokens[i]
             self.tokens[i] = Token(-1, -1, -1, <int32_t>len(token), -1)
-            self.sizes[i] = <uint16_t>len(token)
         self.spell(&self.known, tokens, None)
         self.replacement = <int32_t>trie_get(&self.known, b"\xef\xbf\xbd", 3)
         return 0
@@ -166,6 +164,9 @@ cdef class Encoder:
                 trie_add(trie, token, len(token), i)
                 n_characters += characters_after_first(token, len(token))
         trie_hasten(trie, n_characters)
+        for i in which:
+            token = tokens[i]
+            trie_note(trie, token, len(token))
         for i in which:
             token = tokens[i]
             trie_pave(trie, token, len(token))
@@ -219,7 +220,7 @@ cdef class Encoder:
         try:
             for i in made:
                 spelling = rules.tokens[i]
-                if not 0 < len(spelling) <= 0xFFFF:
+                if not spelling:
                     return False
                 if self.begin(w, spelling, len(spelling)) < 0:
                     raise MemoryError("no memory to encode a token")
@@ -432,7 +433,7 @@ cdef class Encoder:
         cdef int done
         if n == 0:
             return 0
-        if self.ignore_merges and w.dropout == 0:
+        if self.ignore_merges and w.dropout == 0 and not (self.is_linear and self.whole.used == 0):
             token = trie_get(&self.whole if self.is_linear else &self.known, s, n)
             if token >= 0 and token < self.n_ids:
                 return emit(w, <int32_t>token, <int32_t>n)
@@ -461,7 +462,7 @@ cdef class Encoder:
         cdef int32_t token
         w.open_unk = False
         while i < n:
-            token = trie_longest(&self.known, s + i, n - i)
+            token = trie_longest(&self.known, s + i, n - i, &size)
             if token < 0:
                 size = self.unit(s + i, n - i)
                 if self.characters and size == 1 and s[i] >= 0x80:
@@ -473,13 +474,16 @@ cdef class Encoder:
                 i += size
                 first = w.out_size
                 continue
+            if size == 0:
+                size = self.tokens[token].size
             while True:
-                j = i + self.sizes[token]
+                j = i + size
                 if not (given_up and w.dead[j >> 6] >> (j & 63) & 1) and (
                         w.out_size == first or self.can_follow(w, w.out[w.out_size - 1], token)):
                     break
                 if self.tokens[token].shorter >= 0:
                     token = self.tokens[token].shorter
+                    size = self.tokens[token].size
                     continue
                 if w.out_size == first:
                     return 1  # can't happen; the merges would tell
@@ -491,8 +495,9 @@ cdef class Encoder:
                 w.dead[i >> 6] |= <uint64_t>1 << (i & 63)
                 w.out_size -= 1
                 token = w.out[w.out_size]
-                i -= self.sizes[token]
-            if emit(w, token, self.sizes[token]) < 0:
+                size = self.tokens[token].size
+                i -= size
+            if emit(w, token, <int32_t>size) < 0:
                 return -1
             w.open_unk = False
             i = j
@@ -502,10 +507,11 @@ cdef class Encoder:
         """`linear_text` of what is between atomic tokens."""
         cdef int64_t i = 0
         cdef int64_t start = 0
+        cdef int64_t size
         cdef int32_t token
         cdef int failed = 0
         while i < n:
-            token = trie_longest(&self.atomic, s + i, n - i)
+            token = trie_longest(&self.atomic, s + i, n - i, &size)
             if token < 0:
                 i += self.unit(s + i, n - i)
                 continue
@@ -644,7 +650,7 @@ cdef class Encoder:
         if n > 0x7FFFFFFF:
             return -1
         while i < n:
-            token = trie_longest(&self.atomic, s + i, n - i) if self.has_atomic else -1
+            token = trie_longest(&self.atomic, s + i, n - i, &size) if self.has_atomic else -1
             if token >= 0:
                 size = self.tokens[token].size
                 token |= FROZEN

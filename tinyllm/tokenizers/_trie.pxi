@@ -13,11 +13,16 @@ cdef enum:
     VALUE_BITS = 28  # of a slot: flags, and the number of the longest string on the way + 1
     VALUES = (1 << VALUE_BITS) - 1
 
+cdef struct Jump:
+    uint64_t key  # node << 16 | character
+    uint32_t node  # where it leads; 0: nowhere, or empty
+    uint32_t value  # and flags, of that node
+
 cdef struct Trie:
     uint64_t* slots  # (parent << 8 | byte) << VALUE_BITS | value and flags; 0: empty
-    uint64_t* jumps  # (node << 16 | character) << 24 | node; 0: empty
     uint32_t* two  # the node of two bytes, or 0
-    uint32_t* three  # the node of a character of three bytes, or 0
+    Jump* three  # of a character of three bytes, from the root
+    Jump* jumps  # of a character of three bytes, from any other node
     int32_t single[256]  # the number of one byte, or -1
     int64_t mask  # slots - 1; the root is numbered mask + 1
     int64_t jumps_mask
@@ -39,18 +44,13 @@ cdef inline int64_t trie_find(const Trie* trie, int64_t node, uint64_t byte) noe
         i = (i + 1) & trie.mask
 
 
-cdef inline int64_t trie_jump(const Trie* trie, int64_t node, uint64_t character) noexcept nogil:
-    """The node that a character of three bytes leads to from `node`, or 0."""
+cdef inline Jump* trie_jump(const Trie* trie, int64_t node, uint64_t character) noexcept nogil:
+    """Where a character of three bytes leads to from `node`, or the empty place for it."""
     cdef uint64_t key = <uint64_t>node << 16 | character
-    cdef uint64_t jump
     cdef int64_t i = (key * MIX) >> trie.jumps_shift
-    while True:
-        jump = trie.jumps[i]
-        if jump >> 24 == key:
-            return jump & 0xFFFFFF
-        if jump == 0:
-            return 0
+    while trie.jumps[i].node and trie.jumps[i].key != key:
         i = (i + 1) & trie.jumps_mask
+    return &trie.jumps[i]
 
 
 cdef inline int32_t three_bytes(const uint8_t* s, int64_t n) noexcept nogil:
@@ -129,46 +129,50 @@ cdef int64_t characters_after_first(const uint8_t* s, int64_t n) noexcept nogil:
 
 
 cdef int trie_hasten(Trie* trie, int64_t n_characters) except -1:
-    """Room for the shortcuts over this many characters of three bytes in strings. Then `trie_pave` each string."""
+    """Room for this many shortcuts. Then `trie_note` each string, and then `trie_pave` each."""
     cdef int64_t n = 1 << 10
     trie.jumps_shift = 54
     while n < n_characters + n_characters // 4:
         n *= 2
         trie.jumps_shift -= 1
     trie.jumps_mask = n - 1
-    trie.jumps = <uint64_t*>zeroed(n, sizeof(uint64_t))
-    trie.three = <uint32_t*>zeroed(1 << 16, sizeof(uint32_t))
+    trie.jumps = <Jump*>zeroed(n, sizeof(Jump))
+    trie.three = <Jump*>zeroed(1 << 16, sizeof(Jump))
     return 0
 
 
-cdef void trie_pave(Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
-    """Lay the shortcuts along a string, and note on the way which string was the longest so far."""
+cdef void trie_note(Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
+    """Note along a string which string was the longest so far, and where it ends within a character."""
     cdef int64_t node = trie.mask + 1
-    cdef int64_t after, i, j, k
-    cdef int32_t character
+    cdef int64_t i
     cdef uint64_t best = 0
     for i in range(n):
-        character = three_bytes(s + i, n - i)
-        if character >= 0 and node < 1 << 24:
-            after = node
-            for j in range(3):
-                after = trie_find(trie, after, s[i + j])
-            if after >= 1 << 24:
-                pass
-            elif i == 0:
-                trie.three[character] = <uint32_t>after
-            elif trie_jump(trie, node, character) == 0:
-                k = ((<uint64_t>node << 16 | character) * MIX) >> trie.jumps_shift
-                while trie.jumps[k]:
-                    k = (k + 1) & trie.jumps_mask
-                trie.jumps[k] = (<uint64_t>node << 16 | character) << 24 | after
-        elif s[i] & 0xF0 == 0xE0 and i > 0:
+        if i > 0 and s[i] & 0xF0 == 0xE0 and three_bytes(s + i, n - i) < 0:
             trie.slots[node] |= PARTS
         node = trie_find(trie, node, s[i])
         if trie.slots[node] & ENDS:
             best = trie.slots[node] & (VALUES - (EDGES | ENDS | PARTS))
         else:
             trie.slots[node] |= best
+
+
+cdef void trie_pave(Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
+    """Lay the shortcuts along a string."""
+    cdef int64_t node = trie.mask + 1
+    cdef int64_t after, i, j
+    cdef int32_t character
+    cdef Jump* jump
+    for i in range(n):
+        character = three_bytes(s + i, n - i)
+        if character >= 0:
+            after = node
+            for j in range(3):
+                after = trie_find(trie, after, s[i + j])
+            jump = &trie.three[character] if i == 0 else trie_jump(trie, node, character)
+            jump.key = <uint64_t>node << 16 | character
+            jump.node = <uint32_t>after
+            jump.value = <uint32_t>(trie.slots[after] & VALUES)
+        node = trie_find(trie, node, s[i])
 
 
 cdef inline int64_t trie_get(const Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
@@ -184,36 +188,43 @@ cdef inline int64_t trie_get(const Trie* trie, const uint8_t* s, int64_t n) noex
     return trie_value(trie, node) if node else -1
 
 
-cdef inline int32_t trie_longest(const Trie* trie, const uint8_t* s, int64_t n) noexcept nogil:
-    """The number of the longest string that s[:n], n > 0, begins with, or -1. All strings are paved."""
+cdef inline int32_t trie_longest(const Trie* trie, const uint8_t* s, int64_t n, int64_t* size) noexcept nogil:
+    """The number of the longest string that s[:n], n > 0, begins with, or -1. All strings are paved.
+
+    size[0] is its size if that is known without asking for it, else 0.
+    """
     cdef int64_t i = 3
     cdef int64_t node = 0
     cdef int64_t step
-    cdef uint64_t slot
+    cdef uint32_t value = 0
+    cdef Jump* jump
     cdef int32_t character = three_bytes(s, n)
     if character >= 0:
-        node = trie.three[character]
+        node = trie.three[character].node
+        value = trie.three[character].value
     if node == 0:
         i = 2
         node = trie.two[s[0] << 8 | s[1]] if n > 1 else 0
         if node == 0:
+            size[0] = 1
             return trie.single[s[0]]
-    while True:
-        slot = trie.slots[node]
-        if i == n or not slot & EDGES:
-            break
+        value = trie.slots[node] & VALUES
+    while i < n and value & EDGES:
         character = three_bytes(s + i, n - i)
-        if character >= 0 and node < 1 << 24:
-            step = trie_jump(trie, node, character)
-            if step:
-                node = step
+        if character >= 0:
+            jump = trie_jump(trie, node, character)
+            if jump.node:
+                node = jump.node
+                value = jump.value
                 i += 3
                 continue
-            if not slot & PARTS:
+            if not value & PARTS:
                 break
         step = trie_find(trie, node, s[i])
         if step == 0:
             break
         node = step
+        value = trie.slots[node] & VALUES
         i += 1
-    return <int32_t>((slot & VALUES) >> FLAG_BITS) - 1
+    size[0] = i if value & ENDS else 0
+    return <int32_t>(value >> FLAG_BITS) - 1
