@@ -17,6 +17,7 @@ from tinyllm.errors import TokenizerError
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # White_Space, as a class of `re`
 SPACE, SPACE_RUN = re.compile(f"[{SPACES}]"), re.compile(f"[{SPACES}]*")
+FEW = 16  # first characters, each tried in turn
 END = ""  # the key under which a node of the trie has the token whose name ends there
 
 
@@ -52,7 +53,7 @@ class Finder:
                 node = node.setdefault(character, {})
             if name:
                 node.setdefault(END, (token, number))
-        self._first = re.compile(f"[{''.join(map(re.escape, self._trie))}]")
+        self._first = re.compile(beginnings(self._trie))
 
     def cut(self, text: str) -> Iterator[tuple[int, int, int | None]]:
         """The text as (start, end, id of the token found there, or None): a partition, no part empty."""
@@ -87,6 +88,18 @@ class Finder:
             if END in node:
                 found, end = node[END], i + 1
         return end, found
+
+
+def beginnings(trie: dict[str, Any]) -> str:
+    """A regular expression for where a name may begin: its first two characters, if not too many names differ there."""
+    if len(trie) > FEW:
+        return characters(trie)
+    return "|".join(re.escape(c) + ("" if END in below else characters(below)) for c, below in trie.items())
+
+
+def characters(several: Iterable[str]) -> str:
+    """The class of these characters."""
+    return f"[{''.join(map(re.escape, several))}]"
 
 
 def in_word(character: str) -> bool:
