@@ -24,7 +24,9 @@ Item = bytes | None  # a part of a token, or END
 
 
 class Flow(ABC):
-    """One decoder at work: items in, items out."""
+    """One decoder at work: items in, items out. `local`: every token but the first becomes the same wherever it is."""
+
+    local: ClassVar[bool] = False
 
     @abstractmethod
     def push(self, item: Item) -> Iterable[Item]:
@@ -78,9 +80,6 @@ class Chain(DecodeStep):
 class FlowDecoder(Decoder):
     """A decoder that is made of flows, so that a Sequence can have it."""
 
-    # Whether decoding is joining the bytes of the tokens, whatever they are.
-    joins: ClassVar[bool] = False
-
     @abstractmethod
     def flows(self) -> list[Flow]:
         """New ones."""
@@ -88,8 +87,19 @@ class FlowDecoder(Decoder):
     def begin(self) -> DecodeStep:
         return Chain(self.flows())
 
+    def later(self, tokens: Iterable[bytes]) -> list[bytes] | None:
+        """What each token becomes where it is not the first, or None if that depends on more."""
+        flows = self.flows()
+        if not all(flow.local for flow in flows) or any(isinstance(flow, Joining) for flow in flows[:-1]):
+            return None
+        step = Chain(flows)
+        step.push(b"")
+        return [step.push(token) for token in tokens]
+
 
 class Joining(Flow):
+    local = True
+
     def push(self, item: Item) -> Iterable[Item]:
         return () if item is END else (item,)
 
@@ -101,8 +111,6 @@ class Joining(Flow):
 class Fuse(FlowDecoder):
     """All tokens as one."""
 
-    joins = True
-
     def flows(self) -> list[Flow]:
         return [Joining()]
 
@@ -111,7 +119,6 @@ class Fuse(FlowDecoder):
 class ByteLevel(FlowDecoder):
     """The bytes of all tokens as one; the fields are those of the pre-tokenizer, and do nothing here."""
 
-    joins = True
     add_prefix_space: bool = True
     trim_offsets: bool = True
     use_regex: bool = True
@@ -129,6 +136,8 @@ class Spaced(FlowDecoder):
 
 
 class SpacedFlow(Whole):
+    local = True
+
     def tokens(self, token: bytes) -> Iterable[bytes]:
         return (b" " + token if self.number else token,)
 
@@ -145,6 +154,8 @@ class WordPiece(FlowDecoder):
 
 
 class WordPieceFlow(Whole):
+    local = True
+
     def __init__(self, prefix: bytes, cleanup: bool) -> None:
         super().__init__()
         self.prefix, self.cleanup = prefix, cleanup
@@ -179,6 +190,8 @@ class Metaspace(FlowDecoder):
 
 
 class MetaspaceFlow(Whole):
+    local = True
+
     def __init__(self, symbol: bytes, first: bytes) -> None:
         super().__init__()
         self.symbol, self.first = symbol, first
@@ -208,6 +221,8 @@ class Replace(FlowDecoder):
 
 
 class ReplaceFlow(Whole):
+    local = True
+
     def __init__(self, old: bytes, new: bytes) -> None:
         super().__init__()
         self.old, self.new = old, new

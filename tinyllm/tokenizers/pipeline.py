@@ -33,7 +33,16 @@ from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
 from tinyllm.tokenizers.engine import compiled, core
 from tinyllm.tokenizers.postprocess import numbered
 from tinyllm.tokenizers.spans import Spans
-from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, Trainer, as_json
+from tinyllm.tokenizers.stage import (
+    Decoder,
+    DecodeStep,
+    Model,
+    Normalizer,
+    PostProcessor,
+    PreTokenizer,
+    Trainer,
+    as_json,
+)
 
 Text = str | bytes
 Fused = Callable[[bytes], list[int]]
@@ -177,10 +186,8 @@ class Tokenizer:
         self._finders: dict[frozenset[str], tuple[Finder | None, Finder | None]] = {}
         always = any(not token.special for token in self.added_tokens.values())
         self._direct: Fused | None = None if always else self._fused
-        self._joins = isinstance(self.decoder, FlowDecoder) and self.decoder.joins
-        self._joiner = None
-        if self._joins and compiled():
-            self._joiner = core("decode").Joiner(self.tokens, self._special_ids, self._gaps)
+        self._later_tokens: list[bytes] | None = None  # what tokens become after others; made when first decoded
+        self._joiner: Any = None
 
     # ---- Encoding ----
 
@@ -331,14 +338,25 @@ class Tokenizer:
         integer.
         """
         ids = ids.tolist() if hasattr(ids, "tolist") else ids if type(ids) is list else list(ids)
-        if self._joiner is not None and (text := self._joiner.join(ids, skip_special_tokens)) is not None:
+        if compiled() and (text := self._joined(ids, skip_special_tokens)) is not None:
             return text
-        known = self._known(ids, skip_special_tokens)
-        if self._joins:
-            return b"".join(known)
         step = self._step()
-        parts = [step.push(token) for token in known]
+        parts = [step.push(token) for token in self._known(ids, skip_special_tokens)]
         return b"".join(parts) + step.finish()
+
+    def _joined(self, ids: list[int], skip: bool) -> bytes | None:
+        """The text by joining what each token becomes, or None: where that depends on more, or an id is none."""
+        if self._later_tokens is None:
+            decoder = self._decoder()
+            later = decoder.later(self.tokens) if isinstance(decoder, FlowDecoder) else None
+            self._later_tokens = later or []
+            self._joiner = core("decode").Joiner(later, self._special_ids, self._gaps) if later else None
+        text = self._joiner.join(ids, skip) if self._joiner is not None else None
+        first = next((i for i in ids if not (skip and i in self._special_ids)), None)
+        if text is None or first is None:
+            return text
+        begins, usual = self._step().push(self.tokens[first]), self._later_tokens[first]
+        return text if begins == usual else begins + text[len(usual) :]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of the ids. Bytes that are no UTF-8 (a character cut in two, say) become U+FFFD, as in
@@ -360,8 +378,11 @@ class Tokenizer:
                 out.append(tokens[i])
         return out
 
-    def _step(self) -> Any:
-        return (self.decoder or Spaced()).begin()
+    def _decoder(self) -> Decoder:
+        return self.decoder or Spaced()
+
+    def _step(self) -> DecodeStep:
+        return self._decoder().begin()
 
     # ---- Identity and files ----
 
