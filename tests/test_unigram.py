@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_formats_sentencepiece import RULES
+from test_formats_sentencepiece import table as table_of
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import compiled
+from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.models.unigram import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Unigram
+from tinyllm.tokenizers.normalizers.precompiled import table
 from tinyllm.tokenizers.reference import unigram as reference
+from tinyllm.tokenizers.sentencepiece import SentencePieceNormalizer
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
 
@@ -185,3 +191,73 @@ def test_what_cannot_be_a_vocabulary_is_refused() -> None:
         Unigram([("a", 0.0)]).sample(b"a", random.Random(0), math.inf)
     with pytest.raises(ValueError, match="n must be"):
         Unigram([("a", 0.0)]).nbest(b"a", 0)
+
+
+WORDS = ["the", "them", "then", "a", "an", "and", ",", ".", "don't", "x", "été", "日本", "日", "本", "<", "7", "77"]
+BETWEEN = [" ", "  ", "\t", "▁", "é", "☃", "e", "\u0301", "a \u0301", "日本語", "~", "\u3000", "ﬁ", "y" * 60, "a" * 30]
+PARTS = st.sampled_from(WORDS + BETWEEN)
+
+
+def sentencepiece_model(engine: str, inside: bool) -> Unigram:
+    rng = random.Random(5)
+    pieces = dict.fromkeys([*WORDS, *("▁" + word for word in WORDS), "▁", *"themandxy.,'é"])
+    vocab = [("<unk>", 0.0), *((piece, reference.single(-rng.uniform(1, 9))) for piece in pieces)]
+    vocab += [("a▁the", -2.0)] * inside
+    return Unigram(vocab, 0, kinds=[UNKNOWN] + [NORMAL] * (len(vocab) - 1), engine=engine)
+
+
+@pytest.mark.skipif(not compiled(), reason="the compiled core was not built")
+@pytest.mark.parametrize("rules", [{}, {**RULES, " \u0301": "!"}, None], ids=["none", "few", "nmt_nfkc"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_one_pass_gives_what_the_stages_give(rules: dict[str, str] | None, inside: bool) -> None:
+    """`inside`: a piece has U+2581 inside, so that nothing is certain at spaces."""
+    fast, plain = sentencepiece_model("c", inside), sentencepiece_model("python", inside)
+    charsmap = table("nmt_nfkc") if rules is None else table_of(rules) if rules else b""
+    passes = {
+        flags: (normalizer, fast.fused(normalizer, None))
+        for flags in itertools.product([True, False], repeat=4)
+        for normalizer in [SentencePieceNormalizer(charsmap, *flags)]
+    }
+
+    def agree(text: bytes, flags: tuple[bool, ...]) -> None:
+        normalizer, fused = passes[flags]
+        assert fused is not None
+        normal = normalizer.normalize(Aligned.of(text.decode("utf-8", "surrogateescape"))).text.encode()
+        assert fused(text) == plain.encode(normal) == fast.encode(normal)
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.sampled_from(list(passes)), st.lists(PARTS, max_size=50), st.integers(1, 12))
+    def check(flags: tuple[bool, ...], parts: list[str], times: int) -> None:
+        data = "".join(parts * times).encode()
+        for text in data, data[1:], data + b"\xe6\x97", data + b"\n":
+            agree(text, flags)
+
+    check()
+    for flags in passes:
+        for first, second in itertools.product(BETWEEN, repeat=2):
+            agree(f"the{first}{second}the".encode(), flags)
+    assert fast.fused(SentencePieceNormalizer(user_defined_symbols=("x",)), None) is None
+
+
+@pytest.mark.skipif(not compiled(), reason="the compiled core was not built")
+@pytest.mark.parametrize("float32", [False, True])
+def test_sums_are_rounded_as_over_the_whole_text(float32: bool) -> None:
+    """Two ways that differ by less than float32 can tell, after sums of all sizes, over the reset too."""
+    vocab = [("<unk>", 0.0), ("▁", -3.0), ("▁ab", -4.2), ("▁a", -2.1), ("b", -2.1000003), ("c", -9.7), ("▁c", -11.3)]
+    kinds = [UNKNOWN] + [NORMAL] * 6 if float32 else None
+    fast, plain = (Unigram(vocab, 0, kinds=kinds, engine=engine) for engine in ("c", "python"))
+    rng = random.Random(2)
+    text = "".join(rng.choices(["▁ab", "▁c", "▁abc", "▁x"], [5, 3, 2, 1], k=40_000)).encode()
+    expected = plain.encode(text)
+    assert fast.encode(text) == expected
+    assert len(set(zip(expected, expected[1:], strict=False)) & {(3, 4), (1, 2)}) == (1 if float32 else 0)
+    fused = fast.fused(SentencePieceNormalizer(), None)
+    assert fused is not None and fused(text.decode().replace("▁", " ").encode()) == expected
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_ways_that_never_meet_are_kept_apart(engine: str) -> None:
+    """No single "a" is a piece: ways over even and over odd places never have a place in common."""
+    unigram = model({"aa": -1.0, "b": -2.0}, engine=engine)
+    assert unigram.encode(b"a" * 20_001) == [0] + [1] * 10_000
+    assert unigram.encode(b"a" * 20_000 + b"b") == [1] * 10_000 + [2]

@@ -6,6 +6,8 @@ cdef enum:
     LEAF = 1 << 31  # of a unit of a Charsmap's double array
     NO_RULE = 1  # begins with the character
     SOME_RULE = 2
+    PLAIN = 1  # stays as it is
+    BLANK = 2  # becomes a space
 
 
 cdef struct Reader:
@@ -29,12 +31,14 @@ cdef class Normalizer:
     cdef bint prefix, squeeze, suffix
     cdef uint32_t space  # what a space becomes
     cdef uint8_t* rules  # by code point: NO_RULE, SOME_RULE, or 0: not looked at yet
-    cdef bint plain[128]  # an ASCII character that, before another one, stays as it is
+    cdef uint8_t kinds[128]  # of an ASCII character before another one
 
     def __init__(self, bytes units, bytes results, bint prefix, bint squeeze, bint escape, bint suffix):
         cdef uint8_t pair[2]
         cdef int64_t end
         cdef int c, d
+        cdef int64_t found
+        cdef bint blank
         if self.rules != NULL:
             raise RuntimeError("made twice")
         self.unit_bytes = units
@@ -46,13 +50,17 @@ cdef class Normalizer:
         self.suffix = suffix
         self.space = SYMBOL if escape else 0x20
         self.rules = <uint8_t*>zeroed(POINTS, 1)
+        if self.units == NULL:
+            memset(self.rules, NO_RULE, POINTS)
         for c in range(128):
-            self.plain[c] = c != 0x20 and <uint32_t>c != self.space
-            for d in range(128):
-                pair[0] = c
+            self.kinds[c] = BLANK if c == 0x20 else PLAIN
+            pair[0] = c
+            for d in range(128 if self.units != NULL else 0):
                 pair[1] = d
-                if self.units != NULL and self.match(pair, 2, &end) >= 0:
-                    self.plain[c] = False
+                found = self.match(pair, 2, &end)
+                if found >= 0:
+                    blank = end == 1 and self.results[found] == 0x20 and self.results[found + 1] == 0
+                    self.kinds[c] = BLANK if blank and (d == 0 or self.kinds[c] == BLANK) else 0
 
     def __dealloc__(self):
         free(self.rules)
@@ -78,6 +86,10 @@ cdef class Normalizer:
                 end[0] = at
         return found
 
+    cdef inline uint8_t kind_of(self, const uint8_t* s, int64_t n, int64_t at) noexcept:
+        """PLAIN or BLANK, if that is sure: of an ASCII character before another one, or at the end."""
+        return self.kinds[s[at]] if s[at] < 0x80 and (at + 1 == n or s[at + 1] < 0x80) else 0
+
     cdef bint begins_rule(self, const uint8_t* s, int32_t point, int size) noexcept:
         """Whether a rule may begin with the character at s."""
         cdef int64_t base
@@ -95,22 +107,34 @@ cdef class Normalizer:
                 base ^= offset_of(unit)
         return self.rules[point] == SOME_RULE
 
-    cdef int fill(self, Window* w, Reader* r, const uint8_t* s, int64_t n, int64_t enough) except -1:
-        """Read on until the window has `enough` characters, or the text is at its end."""
+    cdef int fill(self, Window* w, Reader* r, const uint8_t* s, int64_t n, int64_t enough, bint one_word) except -1:
+        """Read on until the window has `enough` characters, or the text is at its end; or, with `one_word`, until a
+        space is held back after a word.
+        """
         cdef int64_t end, left
         cdef int32_t point
         cdef int size
         cdef const uint8_t* new
         make_room(w, max(enough - w.n, 0) + 1)
-        while w.n < enough and not r.ended:
+        while w.n < enough and not r.ended and not (one_word and r.held and w.n):
             if r.begun:
-                while r.at + 1 < n and s[r.at] < 0x80 and s[r.at + 1] < 0x80 and self.plain[s[r.at]] and w.n < enough:
+                while w.n < enough and r.at + 2 < n:
+                    new = s + r.at
+                    if new[0] < 0x80:
+                        if new[1] >= 0x80 or self.kinds[new[0]] != PLAIN:
+                            break
+                        point = new[0]
+                        size = 1
+                    else:
+                        point = code_point(new, n - r.at, &size)
+                        if point < 0 or self.rules[point] != NO_RULE or point == SYMBOL:
+                            break
                     if r.held:
                         self.put_spaces(w, r)
                         make_room(w, max(enough - w.n, 0) + 1)
-                    append(w, s[r.at], 0)
+                    append(w, point)
                     r.after_space = False
-                    r.at += 1
+                    r.at += size
                 if w.n >= enough:
                     break
             if r.at >= n:
@@ -139,6 +163,10 @@ cdef class Normalizer:
             make_room(w, max(enough - w.n, 0) + 1)
         return 0
 
+    cdef bint makes_words(self) noexcept:
+        """Whether words have one U+2581 before them."""
+        return self.squeeze and self.space == SYMBOL
+
     cdef int begin(self, Window* w, Reader* r) except -1:
         r.begun = True
         r.after_space = self.squeeze
@@ -151,7 +179,7 @@ cdef class Normalizer:
         r.held = 0
         if r.begun and self.prefix and self.suffix:
             make_room(w, 1)
-            append(w, self.space, 0)
+            append(w, self.space)
         return 0
 
     cdef int put(self, Window* w, Reader* r, const uint8_t* new, int64_t left) except -1:
@@ -176,12 +204,12 @@ cdef class Normalizer:
             return 0
         self.put_spaces(w, r)
         make_room(w, 1)
-        append(w, point, 0)
+        append(w, point)
         return 0
 
     cdef int put_spaces(self, Window* w, Reader* r) except -1:
         make_room(w, r.held)
         while r.held:
-            append(w, self.space, 0)
+            append(w, self.space)
             r.held -= 1
         return 0
