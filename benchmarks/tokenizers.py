@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-GROUPS = ("encode", "decode", "wordpiece")
+GROUPS = ("encode", "decode", "wordpiece", "likelihood")
 
 
 def taking_turns(contestants: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:

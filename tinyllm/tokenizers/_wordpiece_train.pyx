@@ -68,8 +68,7 @@ cdef struct Token:
 cdef struct Pair:
     int32_t a, b
     int32_t bucket, at  # where it is among the heaps; at == -1: nowhere
-    uint8_t listed  # 1: among the pairs of a, 2: of b
-    uint8_t refused
+    bint refused
     int64_t n  # how often it can be merged
     int64_t fresh  # the number of the merge after which `own` was computed
     double own
@@ -150,38 +149,29 @@ cdef class Trainer:
         free(self.touched)
 
     def run(self, int64_t vocab_size, accept, progress):
-        """The merges, as pairs of ids, until there are `vocab_size` tokens or none is left that helps. `accept(a, b)`
-        says whether a merge may be made; its token has the next id.
+        """Merge until there are `vocab_size` tokens or no merge is left that helps. `accept(a, b)` is told each, and
+        says whether it may be made; its token has the next id.
         """
         cdef int64_t first = self.n_tokens
         cdef int64_t best
         cdef Pair* pair
-        merges = []
         self.refresh_touched()
         while self.n_tokens < vocab_size:
             best = self.best()
             if best < 0:
                 break
             pair = &self.pairs[best]
-            merge = pair.a, pair.b
-            if not accept(*merge):
+            if not accept(pair.a, pair.b):
                 pair.refused = True
                 self.remove(pair)
                 continue
             self.merge(best)
-            merges.append(merge)
             if self.done % 64 == 0:
                 PyErr_CheckSignals()
                 if progress is not None:
                     progress(self.done, vocab_size - first)
         if progress is not None:
             progress(self.done, vocab_size - first)
-        return merges
-
-    def counts(self):
-        """How often each token occurs now."""
-        cdef int64_t i
-        return [self.tokens[i].count for i in range(self.n_tokens)]
 
     cdef int64_t best(self) noexcept:
         """The pair to merge; -1 if none raises the score above 0."""
@@ -301,8 +291,7 @@ cdef class Trainer:
         for i in range(t.n_pairs):
             pair = &self.pairs[t.pairs[i]]
             if pair.n == 0:
-                pair.listed &= ~((1 if pair.a == token else 0) | (2 if pair.b == token else 0))
-                continue
+                continue  # for ever: every merge makes a token that is new, and no others become neighbours
             t.pairs[kept] = t.pairs[i]
             kept += 1
             self.refresh(t.pairs[i])
@@ -407,29 +396,23 @@ cdef class Trainer:
         return slot
 
     cdef Pair* pair_of(self, int32_t a, int32_t b) except NULL:
-        """The pair, new or not, among the pairs of both its tokens."""
+        """The pair; a new one is put among the pairs of both its tokens."""
         cdef int64_t slot = self.pair_slot(a, b)
         cdef int64_t i = self.n_pairs
-        cdef Pair* pair
         if not self.pair_slots[slot]:
             if i == 0x7FFFFFFF:
                 raise MemoryError("more than 2**31 different pairs; train on a part of the text")
             self.pairs = <Pair*>grown(self.pairs, &self.pairs_capacity, i + 1, sizeof(Pair))
-            self.pairs[i] = Pair(a, b, -1, -1, 0, False, 0, -2, 0, NULL, 0, 0)
+            self.pairs[i] = Pair(a, b, -1, -1, False, 0, -2, 0, NULL, 0, 0)
             self.n_pairs += 1
             self.pair_slots[slot] = <int32_t>self.n_pairs
             if 2 * self.n_pairs > self.n_pair_slots:
                 self.grow_pair_slots()
-        else:
-            i = self.pair_slots[slot] - 1
-        pair = &self.pairs[i]
-        if not pair.listed & 1:
             self.enlist(&self.tokens[a], <int32_t>i)
-            pair.listed |= 3 if a == b else 1
-        if not pair.listed & 2:
-            self.enlist(&self.tokens[b], <int32_t>i)
-            pair.listed |= 2
-        return pair
+            if a != b:
+                self.enlist(&self.tokens[b], <int32_t>i)
+            return &self.pairs[i]
+        return &self.pairs[self.pair_slots[slot] - 1]
 
     cdef int enlist(self, Token* token, int32_t pair) except -1:
         token.pairs = <int32_t*>grown(token.pairs, &token.pairs_capacity, token.n_pairs + 1, sizeof(int32_t))

@@ -73,6 +73,18 @@ class WordPieceTrainer(Trainer):
         `progress` is called with how many tokens have been made and how many are wanted. TokenizerError if the special
         tokens and the characters alone are more than `vocab_size`.
         """
+        return WordPiece(
+            {token: i for i, token in enumerate(self.learn(words, progress)[0])},
+            self.unk_token,
+            self.continuing_subword_prefix,
+            self.max_input_chars_per_word,
+            engine=self.engine,
+        )
+
+    def learn(
+        self, words: Any, progress: Callable[[int, int], object] | None = None
+    ) -> tuple[list[str], list[tuple[str, str]]]:
+        """The tokens by id, and the merges that made the last of them."""
         kept = self._usable(words)
         tokens = self._first_tokens(kept)
         if len(tokens) > self.vocab_size:
@@ -80,14 +92,23 @@ class WordPieceTrainer(Trainer):
                 f"vocab_size is {self.vocab_size}, but special tokens and characters are {len(tokens)} already; "
                 "raise it, or set limit_alphabet"
             )
-        self._extend(tokens, kept, progress)
-        return WordPiece(
-            {token: i for i, token in enumerate(tokens)},
-            self.unk_token,
-            self.continuing_subword_prefix,
-            self.max_input_chars_per_word,
-            engine=self.engine,
-        )
+        prefix = self.continuing_subword_prefix
+        if choose(self.engine) == "python":
+            merges = reference.train(kept, tokens, self.vocab_size, self.score, self.min_frequency, prefix)
+            return tokens + [a + b.removeprefix(prefix) for a, b in merges], merges
+        given = frozenset(tokens)
+        merges = []
+
+        def accept(a: int, b: int) -> bool:
+            token = tokens[a] + tokens[b].removeprefix(prefix)
+            if token in given:
+                return False
+            merges.append((tokens[a], tokens[b]))
+            tokens.append(token)
+            return True
+
+        self._compiled(tokens, kept).run(self.vocab_size, accept, progress)
+        return tokens, merges
 
     def _usable(self, words: Any) -> dict[str, int]:
         """The words that take part in training, as str."""
@@ -117,24 +138,6 @@ class WordPieceTrainer(Trainer):
         begin = {word[0] for word in words}.union(self.initial_alphabet)
         go_on = {c for word in words for c in word[1:]}.union(self.initial_alphabet)
         return list(dict.fromkeys([*self.special_tokens, *sorted(begin), *(prefix + c for c in sorted(go_on))]))
-
-    def _extend(self, tokens: list[str], words: Mapping[str, int], progress: Any) -> None:
-        """Append the merged tokens."""
-        prefix = self.continuing_subword_prefix
-        if choose(self.engine) == "python":
-            merges = reference.train(words, tokens, self.vocab_size, self.score, self.min_frequency, prefix)
-            tokens += [a + b.removeprefix(prefix) for a, b in merges]
-            return
-        given = set(tokens)
-
-        def accept(a: int, b: int) -> bool:
-            token = tokens[a] + tokens[b].removeprefix(prefix)
-            if token in given:
-                return False
-            tokens.append(token)
-            return True
-
-        self._compiled(tokens, words).run(self.vocab_size, accept, progress)
 
     def _compiled(self, tokens: list[str], words: Mapping[str, int]) -> Any:
         ids = {token: i for i, token in enumerate(tokens)}
