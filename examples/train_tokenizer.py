@@ -1,7 +1,7 @@
 """Train a tokenizer on a text and look at what it has learned: `python examples/train_tokenizer.py`.
 
-Without arguments: byte-pair encoding with 2,000 tokens on Shakespeare, in a second. It prints what was learned first and
-what last, the longest tokens, how a few lines are cut, and how much shorter a text becomes; the tokenizer goes to
+Without arguments: byte-pair encoding with 2,000 tokens on Shakespeare, in a second. It prints what was learned first
+and what last, the longest tokens, how a few lines are cut, and how much shorter a text becomes; the tokenizer goes to
 runs/tokenizer.json, which `tinyllm tokenizer encode` and `trace` read, and Hugging Face's `tokenizers`, too.
 
     --kind wordpiece      pieces that raise the likelihood of the text; BERT's pipeline
