@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-GROUPS = ("encode", "decode", "wordpiece", "likelihood")
+GROUPS = ("encode", "decode", "wordpiece", "likelihood", "bpe-train")
 
 
 def taking_turns(contestants: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
