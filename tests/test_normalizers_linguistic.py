@@ -158,7 +158,7 @@ STAGES = [
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: repr(stage)[:60])
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(words, st.text(max_size=8))
 def test_spans_and_twice_is_once(stage, words, anything):
     for text in " ".join(words), "".join(words), anything:
@@ -243,3 +243,16 @@ def test_without_the_extra_there_is_a_clear_error(stage, package, monkeypatch):
     linguistic._lemmatizer.cache_clear()
     with pytest.raises(TokenizerError, match=rf'needs the package {package}: pip install "tinyllm\[linguistic\]"'):
         stage()
+
+
+def test_how_many_lemmas_are_right():
+    """364 forms, half of them irregular. simplemma 2.0.0 has 320 (87.9 %): it takes gone to gan, thinking to thinke.
+    Stems are no lemmas: Porter2 gives 157 (43.1 %). A lexicon brings the rest.
+    """
+    pytest.importorskip("simplemma")
+    lemmas = Lemmatize()
+    wrong = {form: lemma for form, lemma in PAIRS if lemmas.normalize(of(form)).text != lemma}
+    print(f"{len(PAIRS) - len(wrong)} of {len(PAIRS)} lemmas are right; not {' '.join(wrong)}")
+    assert len(PAIRS) > 300 and len(wrong) < 0.15 * len(PAIRS)
+    taught = Lemmatize(lexicon=wrong)
+    assert [form for form, lemma in PAIRS if form in wrong and taught.normalize(of(form)).text != wrong[form]] == []

@@ -41,12 +41,16 @@ class Aligned(NamedTuple):
         parts: list[str] = []
         starts: list[int] = []
         ends: list[int] = []
-        done = 0
+        done = copied = 0  # how far the text is done, and the spans: those of characters exchanged one for one stay
         for start, end, new in edits:
-            parts += self.text[done:start], new
-            starts += self.starts[done:start]
-            ends += self.ends[done:start]
+            parts.append(self.text[done:start])
+            parts.append(new)
             done = end
+            if len(new) == end - start == 1:
+                continue
+            starts += self.starts[copied:start]
+            ends += self.ends[copied:start]
+            copied = end
             if not new:
                 continue
             first, last = (start, end - 1) if start < end else (max(start - 1, 0),) * 2
@@ -56,9 +60,11 @@ class Aligned(NamedTuple):
             else:
                 starts += [0] * len(new)
                 ends += [0] * len(new)
-        if done == 0 and not parts:
+        if not parts:
             return self
         parts.append(self.text[done:])
-        starts += self.starts[done:]
-        ends += self.ends[done:]
+        if not copied and not starts:
+            return Aligned("".join(parts), self.starts, self.ends)
+        starts += self.starts[copied:]
+        ends += self.ends[copied:]
         return Aligned("".join(parts), starts, ends)

@@ -20,7 +20,8 @@ from functools import cache, cached_property, lru_cache
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.charsmap import Charsmap, charsmap
-from tinyllm.tokenizers.normalizers.graphemes import clusters
+from tinyllm.tokenizers.normalizers._characters import ranges
+from tinyllm.tokenizers.normalizers.graphemes import PREPENDED, clusters
 from tinyllm.tokenizers.stage import Normalizer
 
 SHORT = 6  # bytes: a cluster of so many or more is looked up character by character
@@ -58,30 +59,34 @@ class Precompiled(Normalizer):
         return charsmap(self.precompiled_charsmap)
 
     def normalize(self, text: Aligned) -> Aligned:
-        if text.text.isascii() and not _ascii_changes(self.precompiled_charsmap).search(text.text):
-            return text
         return text.edited(self._edits(text.text))
 
     def _edits(self, text: str) -> Iterator[tuple[int, int, str]]:
         rules = self.charsmap
-        for found in clusters().finditer(text):
-            start, end = found.span()
-            if end - start > 1:
-                cluster = found.group()
-                if end - start < SHORT and len(cluster.encode("utf-8", "surrogateescape")) < SHORT:
-                    new = rules.shortest(cluster)
-                    if new is not None:
-                        yield start, end, new
-                        continue
+        for start, end in self._places(text):
+            short = end - start > 1 and len(text[start:end].encode("utf-8", "surrogateescape")) < SHORT
+            new = rules.shortest(text[start:end]) if short else None
+            if new is not None:
+                yield start, end, new
+                continue
             for at in range(start, end):
                 new = rules.match(text[at], 0)[1]
                 if new != text[at]:
                     yield at, at + 1, new
 
+    def _places(self, text: str) -> Iterator[tuple[int, int]]:
+        """The clusters, but for those of one character of ASCII that no rule changes."""
+        for found in _not_plain(self.precompiled_charsmap).finditer(text):
+            start, end = found.span()
+            start -= start > 0  # what a mark may stand on
+            end += end < len(text) and ord(text[end - 1]) in PREPENDED
+            for cluster in clusters().finditer(text, start, end):
+                yield cluster.span()
+
 
 @lru_cache(maxsize=16)
-def _ascii_changes(precompiled_charsmap: bytes) -> re.Pattern[str]:
-    """An ASCII character that the rules change; the only cluster of several is the end of a line."""
+def _not_plain(precompiled_charsmap: bytes) -> re.Pattern[str]:
+    """Characters that are not printable ASCII or that a rule changes by themselves."""
     rules = charsmap(precompiled_charsmap)
-    changed = [c for c in map(chr, range(128)) if rules.match(c, 0)[1] != c]
-    return re.compile("|".join(map(re.escape, ["\r\n", *changed])))
+    plain = [p for p in range(0x20, 0x7F) if rules.match(chr(p), 0)[1] == chr(p)]
+    return re.compile(f"[^{ranges(plain)}]+" if plain else r"[\s\S]+")

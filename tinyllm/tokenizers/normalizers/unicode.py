@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import accumulate
 from typing import ClassVar, Literal, NamedTuple
 from unicodedata import combining, normalize
@@ -104,11 +104,21 @@ def _changes(text: str, form: FormName) -> Iterator[tuple[int, int, Stretch]]:
         start, end = found.span()
         if composes and start and joins.match(text, start):
             start -= 1  # what it combines with
+        if end - start == 1:  # most are
+            alone = _alone(text[start], form)
+            if alone != text[start]:
+                yield start, end, Stretch(list(alone), [start] * len(alone), [end] * len(alone))
+            continue
         new = _decomposed(text, start, end, DECOMPOSED[form])
         if composes:
             new = _composed(new)
         if "".join(new.characters) != text[start:end]:
             yield start, end, _monotone(new)
+
+
+@lru_cache(maxsize=1 << 12)
+def _alone(character: str, form: FormName) -> str:
+    return normalize(form, character)
 
 
 def _decomposed(text: str, start: int, end: int, form: FormName) -> Stretch:
