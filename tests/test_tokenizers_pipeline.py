@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import BPETokenizer, decoders, pipeline, postprocess
+from tinyllm.tokenizers import BPETokenizer, decoders, decoding, postprocess
 from tinyllm.tokenizers.added import AddedToken, Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
@@ -209,7 +209,7 @@ def test_stream_gives_what_decode_gives(decoder, ids):
         for _ in range(2):  # after finish, as new
             text = "".join(map(stream.push, ids)) + stream.finish()
             assert text == tokenizer.decode(ids, skip)
-            with mock.patch.object(pipeline, "compiled", lambda: False):
+            with mock.patch.object(decoding, "compiled", lambda: False):
                 assert text == tokenizer.decode(ids, skip)
 
 
@@ -242,7 +242,7 @@ def test_joining_compiled_is_joining(ids, skip):
         return
     expected = b"".join(tokenizer.tokens[i] for i in ids if not (skip and i in (290, 292)))
     assert tokenizer.decode_bytes(ids, skip) == tokenizer.decode_bytes(iter(ids), skip) == expected
-    with mock.patch.object(pipeline, "compiled", lambda: False):
+    with mock.patch.object(decoding, "compiled", lambda: False):
         assert tokenizer.decode_bytes(ids, skip) == expected
 
 

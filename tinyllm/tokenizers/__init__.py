@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tinyllm.tokenizers.added import AddedToken
+    from tinyllm.tokenizers.decoding import Stream
     from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation
     from tinyllm.tokenizers.engine import compiled
     from tinyllm.tokenizers.formats import load
-    from tinyllm.tokenizers.pipeline import Stream, Tokenizer
+    from tinyllm.tokenizers.pipeline import Tokenizer
     from tinyllm.tokenizers.presets import (
         BPETokenizer,
         ByteTokenizer,
@@ -52,7 +53,7 @@ _WHERE = {
     "Encoding": "encoding",
     "Padding": "encoding",
     "SentencePieceTokenizer": "presets",
-    "Stream": "pipeline",
+    "Stream": "decoding",
     "Tokenizer": "pipeline",
     "Truncation": "encoding",
     "WordPieceTokenizer": "presets",

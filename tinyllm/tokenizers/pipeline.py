@@ -15,34 +15,22 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from operator import index
 from os import PathLike
 from typing import Any
 
-from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.added import AddedToken, Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.base import utf8
-from tinyllm.tokenizers.decoders import FlowDecoder, Spaced
+from tinyllm.tokenizers.decoding import Decoding, Stream
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
-from tinyllm.tokenizers.engine import compiled, core
 from tinyllm.tokenizers.postprocess import numbered
 from tinyllm.tokenizers.spans import Spans
-from tinyllm.tokenizers.stage import (
-    Decoder,
-    DecodeStep,
-    Model,
-    Normalizer,
-    PostProcessor,
-    PreTokenizer,
-    Trainer,
-    as_json,
-)
+from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, Trainer, as_json
+from tinyllm.tokenizers.vocabulary import Added, Vocabulary
 
 Text = str | bytes
 Fused = Callable[[bytes], list[int]]
@@ -63,7 +51,7 @@ class Tokenizer:
         pre_tokenizer: PreTokenizer | None = None,
         post_processor: PostProcessor | None = None,
         decoder: Decoder | None = None,
-        added_tokens: Iterable[str | AddedToken] | Mapping[str | AddedToken, int] = (),
+        added_tokens: Added = (),
         truncation: Truncation | None = None,
         padding: Padding | None = None,
     ) -> None:
@@ -74,12 +62,20 @@ class Tokenizer:
         self.decoder = decoder
         self.truncation = truncation
         self.padding = padding
-        self.tokens: list[bytes] = list(model.tokens)
-        self.added_tokens: dict[int, AddedToken] = {}
-        self._ids: dict[bytes, int] = {}
-        for i, token in enumerate(self.tokens):
-            self._ids.setdefault(token, i)
-        self._add(added_tokens)
+        self._set(Vocabulary(model.tokens, normalizer).extended(added_tokens))
+
+    def _set(self, vocabulary: Vocabulary) -> None:
+        """All that follows from the stages and the vocabulary."""
+        model = self.model.reserving(vocabulary.special_ids)
+        self._vocabulary, self._model = vocabulary, model
+        self.tokens, self.added_tokens = vocabulary.tokens, vocabulary.added
+        self._fused: Fused | None = model.fused(self.normalizer, self.pre_tokenizer)
+        self._fused_rest: Fused | None = model.fused(None, self.pre_tokenizer) if self.normalizer else self._fused
+        # Whether a part of a text is cut alike wherever it stands.
+        self._anywhere = self.pre_tokenizer is None or not self.pre_tokenizer.heeds_first
+        always = any(not token.special for token in vocabulary.added.values())
+        self._direct: Fused | None = None if always else self._fused
+        self._decoding = Decoding(vocabulary, self.decoder)
 
     @staticmethod
     def train_from_iterator(
@@ -125,69 +121,18 @@ class Tokenizer:
     @property
     def special_tokens(self) -> dict[str, int]:
         """The names of the special tokens, and their ids."""
-        return dict(self._special)
+        return dict(self._vocabulary.special)
 
     def id_of(self, token: str | bytes) -> int | None:
         """The id of a token by its spelling (of several the first), or None."""
-        return self._ids.get(utf8(token))
+        return self._vocabulary.id_of(utf8(token))
 
     def add_tokens(self, tokens: Iterable[str | AddedToken]) -> int:
         """Add tokens after the vocabulary; ids given before stay. Names that are tokens already become added tokens
         under their id. Returns the new vocab_size: a model's embedding needs as many rows.
         """
-        self._add(tokens)
+        self._set(self._vocabulary.extended(tokens))
         return self.vocab_size
-
-    def _add(self, tokens: Iterable[str | AddedToken] | Mapping[str | AddedToken, int]) -> None:
-        if isinstance(tokens, str):
-            raise TypeError(f"added tokens are several names, not one str: [{tokens!r}]")
-        given: dict[str, int] = {token.content: i for i, token in self.added_tokens.items()}
-        wanted = tokens.items() if isinstance(tokens, Mapping) else ((token, None) for token in tokens)
-        for token, number in wanted:
-            token = AddedToken(token) if isinstance(token, str) else token
-            spelled = utf8(token.content)
-            if token.content in given:
-                raise TokenizerError(f"added token {token.content!r} is given twice")
-            if number is None:
-                found = self._ids.get(spelled, len(self.tokens))
-            else:
-                found = number
-            self._put(found, spelled, token)
-            given[token.content] = found
-        self._build()
-
-    def _put(self, number: int, spelled: bytes, token: AddedToken) -> None:
-        if number < 0 or number > len(self.tokens) + (1 << 20):
-            raise TokenizerError(
-                f"added token {token.content!r} has id {number}, far from the {len(self.tokens)} others"
-            )
-        self.tokens += [b""] * (number + 1 - len(self.tokens))
-        if self.tokens[number] not in (b"", spelled) or number in self.added_tokens:
-            raise TokenizerError(
-                f"added token {token.content!r} has id {number}, which is the id of {self.tokens[number]!r}"
-            )
-        self.tokens[number] = spelled
-        self._ids.setdefault(spelled, number)
-        self.added_tokens[number] = token
-
-    def _build(self) -> None:
-        """All that follows from the stages and the added tokens."""
-        self._special = {token.content: i for i, token in self.added_tokens.items() if token.special}
-        self._special_ids = frozenset(self._special.values())
-        self._gaps = frozenset(i for i, token in enumerate(self.tokens) if not token)
-        self._model = self.model.reserving(self._special_ids)
-        self._fused: Fused | None = self._model.fused(self.normalizer, self.pre_tokenizer)
-        self._fused_rest: Fused | None = self._fused
-        if self.normalizer is not None:
-            self._fused_rest = self._model.fused(None, self.pre_tokenizer)
-        self._later = (
-            self.pre_tokenizer is None or not self.pre_tokenizer.heeds_first
-        )  # whether a later part is as a first
-        self._finders: dict[frozenset[str], tuple[Finder | None, Finder | None]] = {}
-        always = any(not token.special for token in self.added_tokens.values())
-        self._direct: Fused | None = None if always else self._fused
-        self._later_tokens: list[bytes] | None = None  # what tokens become after others; made when first decoded
-        self._joiner: Any = None
 
     # ---- Encoding ----
 
@@ -200,7 +145,7 @@ class Tokenizer:
         if not allowed_special and self._direct is not None:
             return self._direct(utf8(text))
         data = utf8(text)
-        found, found_later = self._finder(allowed_special)
+        found, found_later = self._vocabulary.finders(allowed_special)
         if found is None and found_later is None and self._fused is not None:
             return self._fused(data)
         ids: list[int] = []
@@ -208,13 +153,13 @@ class Tokenizer:
         for start, end, token in found.cut(source) if found else _whole(source):
             if token is not None:
                 ids.append(token)
-            elif found_later is None and self._fused is not None and (start == 0 or self._later):
+            elif found_later is None and self._fused is not None and (start == 0 or self._anywhere):
                 ids += self._fused(_bytes(source[start:end]))
             else:
                 for piece, known in self._pieces(Aligned.of(source[start:end], start), found_later, self._fused_rest):
                     if known is not None:
                         ids.append(known)
-                    elif self._fused_rest is not None and (self._later or piece.starts[0] == 0):
+                    elif self._fused_rest is not None and (self._anywhere or piece.starts[0] == 0):
                         ids += self._fused_rest(_bytes(piece.text))
                     else:
                         ids += self._model.encode(_bytes(piece.text))
@@ -228,7 +173,7 @@ class Tokenizer:
     def encode_with_offsets(self, text: Text, allowed_special: str | Iterable[str] = ()) -> Encoding:
         """The ids of `text` and the span of text that each came from."""
         data = utf8(text)
-        found, found_later = self._finder(allowed_special)
+        found, found_later = self._vocabulary.finders(allowed_special)
         spans = Spans(text)
         for start, end, token in found.cut(spans.text) if found else _whole(spans.text):
             if token is not None:
@@ -263,37 +208,11 @@ class Tokenizer:
             part = text.cut(start, end)
             if token is not None:
                 yield part, token
-            elif self.pre_tokenizer is None or (fused is not None and (self._later or part.starts[0] == 0)):
+            elif self.pre_tokenizer is None or (fused is not None and (self._anywhere or part.starts[0] == 0)):
                 yield part, None
             else:
                 for piece in self.pre_tokenizer.pieces(part, part.starts[0] == 0):
                     yield piece, None
-
-    def _finder(self, allowed_special: str | Iterable[str]) -> tuple[Finder | None, Finder | None]:
-        """What finds the added tokens before normalization, and what finds those that are looked for after it."""
-        names = self._allowed(allowed_special)
-        if names not in self._finders:
-            if len(self._finders) >= 64:
-                self._finders.clear()
-            active = [(t, i) for i, t in self.added_tokens.items() if not t.special or t.content in names]
-            before = [(t.content, t, i) for t, i in active if not t.normalized]
-            after = [(self._normalized(t.content), t, i) for t, i in active if t.normalized]
-            self._finders[names] = Finder(before) if before else None, Finder(after) if after else None
-        return self._finders[names]
-
-    def _normalized(self, name: str) -> str:
-        return name if self.normalizer is None else self.normalizer.normalize(Aligned.of(name)).text
-
-    def _allowed(self, allowed_special: str | Iterable[str]) -> frozenset[str]:
-        if allowed_special == "all":
-            return frozenset(self._special)
-        if isinstance(allowed_special, str):
-            raise TokenizerError(f'allowed_special is {allowed_special!r}; it must be "all" or a collection of names')
-        names = frozenset(allowed_special)
-        if unknown := sorted(names - self._special.keys()):
-            known = ", ".join(map(repr, self._special)) or "none"
-            raise TokenizerError(f"{unknown[0]!r} is no special token of this tokenizer, which has {known}")
-        return names
 
     # ---- What a model takes ----
 
@@ -337,26 +256,7 @@ class Tokenizer:
         """The bytes of the text of the ids. TokenizerError for an id outside 0 ... vocab_size - 1, TypeError for no
         integer.
         """
-        ids = ids.tolist() if hasattr(ids, "tolist") else ids if type(ids) is list else list(ids)
-        if compiled() and (text := self._joined(ids, skip_special_tokens)) is not None:
-            return text
-        step = self._step()
-        parts = [step.push(token) for token in self._known(ids, skip_special_tokens)]
-        return b"".join(parts) + step.finish()
-
-    def _joined(self, ids: list[int], skip: bool) -> bytes | None:
-        """The text by joining what each token becomes, or None: where that depends on more, or an id is none."""
-        if self._later_tokens is None:
-            decoder = self._decoder()
-            later = decoder.later(self.tokens) if isinstance(decoder, FlowDecoder) else None
-            self._later_tokens = later or []
-            self._joiner = core("decode").Joiner(later, self._special_ids, self._gaps) if later else None
-        text = self._joiner.join(ids, skip) if self._joiner is not None else None
-        first = next((i for i in ids if not (skip and i in self._special_ids)), None)
-        if text is None or first is None:
-            return text
-        begins, usual = self._step().push(self.tokens[first]), self._later_tokens[first]
-        return text if begins == usual else begins + text[len(usual) :]
+        return self._decoding.text(ids, skip_special_tokens)
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of the ids. Bytes that are no UTF-8 (a character cut in two, say) become U+FFFD, as in
@@ -366,23 +266,7 @@ class Tokenizer:
 
     def stream(self, skip_special_tokens: bool = False) -> Stream:
         """A new incremental decoder, for text that is generated token by token."""
-        return Stream(self, skip_special_tokens)
-
-    def _known(self, ids: Iterable[int], skip: bool, at: int = 0) -> list[bytes]:
-        """The spellings of the ids, without those of special tokens if these are to be skipped."""
-        tokens, n, out = self.tokens, len(self.tokens), []
-        for position, token in enumerate(ids, at):
-            if not 0 <= (i := index(token)) < n or i in self._gaps:
-                raise TokenizerError(f"ids[{position}] is {i}; this tokenizer has the ids 0 to {n - 1}")
-            if not (skip and i in self._special_ids):
-                out.append(tokens[i])
-        return out
-
-    def _decoder(self) -> Decoder:
-        return self.decoder or Spaced()
-
-    def _step(self) -> DecodeStep:
-        return self._decoder().begin()
+        return Stream(self._decoding, skip_special_tokens)
 
     # ---- Identity and files ----
 
@@ -406,33 +290,8 @@ class Tokenizer:
     def __repr__(self) -> str:
         stages = [self.normalizer, self.pre_tokenizer, self.model, self.post_processor, self.decoder]
         names = " -> ".join(type(stage).__name__ for stage in stages if stage is not None)
-        return f"{type(self).__name__}({names}, vocab_size={self.vocab_size}, special_tokens={[*self._special]})"
-
-
-class Stream:
-    """Ids in, one at a time; text out as soon as it is certain.
-
-    Joined, it is what `decode` gives for all ids. A token may end inside a character: its bytes are held back until
-    the rest comes or `finish` is called.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, skip_special_tokens: bool = False) -> None:
-        self._tokenizer = tokenizer
-        self._skip = skip_special_tokens
-        self._step = tokenizer._step()
-        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token: int) -> str:
-        """The text that `token` completes, often several characters, sometimes none."""
-        known = self._tokenizer._known([token], self._skip)
-        return self._characters.decode(b"".join([self._step.push(spelled) for spelled in known]))
-
-    def finish(self) -> str:
-        """What was held back: an unfinished character comes out as U+FFFD. The stream is then as new."""
-        text = self._characters.decode(self._step.finish(), final=True)
-        self._step = self._tokenizer._step()
-        self._characters.reset()
-        return text
+        special = list(self._vocabulary.special)
+        return f"{type(self).__name__}({names}, vocab_size={self.vocab_size}, special_tokens={special})"
 
 
 def _counted(progress: Callable[[str, int, int | None], object], size: int) -> None:
