@@ -123,6 +123,20 @@ DEFECTS = [
         "test_bpe_training.py",
     ),
     Defect(
+        "BPE-dropout leaves out one merge of a step at most",
+        "tinyllm/tokenizers/reference/bpe_encode.py",
+        "if p and coin() < p:",
+        "if p and not dropped and coin() < p:",
+        "test_bpe_encoding.py",
+    ),
+    Defect(
+        "a merge looks at its left neighbour again, not at its right one",
+        "tinyllm/tokenizers/reference/bpe_encode.py",
+        "        self.consider(self.before[i])\n        self.consider(i)\n",
+        "        self.consider(self.before[i])\n",
+        "test_bpe_encoding.py",
+    ),
+    Defect(
         "cached generation restarts positions at 0",
         "tinyllm/models/gpt.py",
         "past = 0 if cache is None else cache.lengths[:, None]",

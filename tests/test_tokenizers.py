@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import BPETokenizer, CharTokenizer, Encoding, compiled, engine
 from tinyllm.tokenizers.pretokenizers.patterns import split
-from tinyllm.tokenizers.reference import bpe as reference
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
 needs_core = pytest.mark.skipif(not compiled(), reason="tinyllm was built without a C compiler")
@@ -277,8 +276,6 @@ def test_short_and_long_pieces_follow_the_definition(piece, corpus):
         symbols = [byte_ids(tokenizer)[byte] for byte in piece.encode()]
         expected = replay(symbols, ranks(tokenizer))
         assert tokenizer.encode(piece) == expected
-        assert reference.encode_piece(symbols, ranks(tokenizer)) == expected
-        assert reference.encode_long_piece(symbols, ranks(tokenizer)) == expected
         assert tokenizer.model.encode(piece.encode()) == expected
 
 

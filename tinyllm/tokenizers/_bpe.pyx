@@ -343,14 +343,20 @@ cdef class Encoder:
         return 0
 
     cdef list listed(self, Work* w):
-        """`out` as a list of int."""
+        """`out` as a list of int. From the end, so that memory of a long `out` goes while that of the list comes."""
         cdef int64_t i
+        cdef void* less
         cdef PyObject* number
         cdef list ids = PyList_New(w.out_size)
-        for i in range(w.out_size):
+        for i in range(w.out_size - 1, -1, -1):
             number = self.numbers[w.out[i]]
             Py_INCREF(<object>number)  # PyList_SetItem takes the reference over
             PyList_SetItem(ids, i, <object>number)
+            if i & (16 * BATCH - 1) == 0 and w.out_capacity > 16 * BATCH:
+                less = realloc(w.out, max(i, 1) * sizeof(int32_t))
+                if less != NULL:
+                    w.out = <int32_t*>less
+                    w.out_capacity = max(i, 1)
         return ids
 
     cdef Work* work(self) except NULL:

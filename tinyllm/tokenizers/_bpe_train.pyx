@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
-"""Training BPE, compiled: the same merges as reference/bpe.py's `train`. Text is bytes.
+"""Training BPE, compiled: the same merges as reference/bpe_train.py's `train`. Text is bytes.
 
 All words lie in one array, `symbols`, with a border between them:
 

@@ -30,6 +30,7 @@ Ranks = Mapping[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of th
 UNKNOWN = -1  # the symbol of an unknown character until the end, in SentencePiece's order of things
 REPLACEMENT = "\ufffd".encode()  # what a byte that is no UTF-8 counts as, where symbols are characters
 MASK = (1 << 64) - 1
+CACHED = 1 << 15  # short pieces
 
 
 class Symbol(NamedTuple):
@@ -73,13 +74,19 @@ class Reference:
         self._ranks: Ranks = {(a, b): (rank, new) for a, b, rank, new in rules.merges}
         self._atomic = sorted(rules.atomic, key=len, reverse=True)
         self._state = 0
+        self._cache: dict[bytes, list[int]] = {}
 
     def seed(self, seed: int) -> None:
         """Begin the random numbers of dropout anew."""
         self._state = seed & MASK
 
     def encode_piece(self, piece: bytes, p: float = 0.0) -> list[int]:
-        return [token for token, _ in self.tokenize(piece, p)]
+        if (known := self._cache.get(piece)) is not None and p == 0:
+            return list(known)
+        ids = [token for token, _ in self.tokenize(piece, p)]
+        if len(self._cache) < CACHED and p == 0 and len(piece) <= 32:
+            self._cache[piece] = ids
+        return list(ids)
 
     def tokenize(self, piece: bytes, p: float = 0.0) -> list[tuple[int, int]]:
         """(id, width) of each token; `p` is the probability of dropout."""
