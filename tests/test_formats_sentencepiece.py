@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import product
 
 import pytest
 from hypothesis import given
@@ -165,6 +166,14 @@ def decoded(pieces: list[str], **options) -> str:
 )
 def test_decoding(pieces, options, expected):
     assert decoded(pieces, **options) == expected
+
+
+@pytest.mark.parametrize("text", ["\x01", " \x01", "\x01 \x01", "", " ", "  "])
+@pytest.mark.parametrize("flags", list(product([False, True], repeat=4)))
+def test_the_quick_way_where_nothing_is_left(text, flags):
+    stage = SentencePieceNormalizer(TABLE, *flags)
+    if stage.quick is not None:
+        assert stage.quick(text.encode()).decode() == stage.normalize(Aligned.of(text)).text
 
 
 @given(

@@ -24,6 +24,8 @@ SCRIPTS = Path(__file__).parent / "reliability"
         ("s04_corruption", 5),
         ("s05_fuzz", 20),
         ("s06_no_code", 1),
+        ("s07_hostile_files", 40),
+        ("s08_hostile_text", 40),
     ],
 )
 def test_a_bar_of_files(script, share):

@@ -122,11 +122,14 @@ class SentencePieceNormalizer(Normalizer):
         apply = core("normalize").CharacterRules(self.precompiled_charsmap).apply if rules else _well_formed
         space = SYMBOL if self.escape_whitespaces else b" "
 
-        def normalize(data: bytes) -> bytes:
-            data = apply(data)
+        def normalize(text: bytes) -> bytes:
+            data = apply(text)
             if self.remove_extra_whitespaces:
                 data = re.sub(rb"  +", b" ", data).lstrip(b" ")
-            if not data:
+                if not data and self.treat_whitespace_as_suffix:  # the space comes if a rule gave nothing
+                    whole = Aligned.of(text.decode("utf-8", "surrogateescape"))
+                    return self.normalize(whole).text.encode() if rules else b""
+            if not text:
                 return b""
             data = data.replace(b" ", space)
             if self.add_dummy_prefix and not self.treat_whitespace_as_suffix:

@@ -64,13 +64,24 @@ def recognised(data: bytes, name: str = "") -> str:
     return "json" if name.endswith(".json") else "vocab.txt"
 
 
+OPTIONS = {
+    "json": {"allow_regex"},
+    "vocab.json": {"special_tokens"},
+    "merges.txt": {"special_tokens"},
+    "tiktoken": {"special_tokens", "pattern"},
+    "vocab.txt": {"lowercase"},
+}
+
+
 def _read(file: Path, data: bytes, engine: str | None, options: dict[str, Any]) -> Tokenizer:
     kind = recognised(data, file.name)
     if kind == "json":
         document = parse(data)
-        if not _is_vocab(document):
+        if not _is_vocab(document) and options.keys() <= OPTIONS[kind]:
             return tokenizer_json.from_document(document, engine, **options)
-        kind = "vocab.json"
+        kind = "vocab.json" if _is_vocab(document) else kind
+    if unknown := sorted(options.keys() - OPTIONS.get(kind, set())):
+        raise TokenizerError(f"{unknown[0]} was given, but a file of the format {kind} does not leave that open")
     from tinyllm.tokenizers.formats import bert, gpt2, sentencepiece, tiktoken
 
     if kind == "model":

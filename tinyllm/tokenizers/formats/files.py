@@ -1,6 +1,6 @@
 """What every format asks of a file: that it is a regular one, of bounded size, with tokens of bounded number and size.
 
-The limits bound what a hostile file can cost. Reading takes at most 8 MB and 64 times the file's size of memory, all
+The limits bound what a hostile file can cost. Reading takes at most 8 MB and 96 times the file's size of memory, all
 that the tokenizer holds included: a token of a few bytes is several Python objects.
 """
 
@@ -17,6 +17,7 @@ from tinyllm.errors import TokenizerError
 MAX_FILE = 64 << 20  # bytes
 MAX_VOCAB = 1 << 22  # tokens
 MAX_TOKEN = 4096  # bytes
+MAX_GAP = 1000  # ids that a vocabulary may leave out
 MAX_DEPTH = 64  # of lists and objects in JSON
 
 

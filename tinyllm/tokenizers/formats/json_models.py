@@ -11,7 +11,7 @@ from typing import Any
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import models
-from tinyllm.tokenizers.formats.files import MAX_VOCAB, check_size
+from tinyllm.tokenizers.formats.files import MAX_GAP, MAX_VOCAB, check_size
 from tinyllm.tokenizers.formats.nodes import Node
 from tinyllm.tokenizers.presets import byte_alphabet
 from tinyllm.tokenizers.stage import Model, short
@@ -43,6 +43,8 @@ def read_vocab(node: Node, added: Added) -> dict[str, int]:
     for i, text in by_id.items():
         if i > n and not special(text):
             raise TokenizerError(f"{node.path}[{short(text)}] is {i}, but no token has id {n}; ids have no gaps")
+    if max(by_id) >= len(by_id) + MAX_GAP:
+        raise TokenizerError(f"{node.path}: id {max(by_id)} among {len(by_id)} tokens; {MAX_GAP} ids may be left out")
     while n and special(by_id[n - 1]):
         n -= 1
     return {text: i for i, text in by_id.items() if i < n}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from typing import Any
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.formats.files import MAX_DEPTH
 from tinyllm.tokenizers.stage import short
+
+SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")  # the only way to write one in UTF-8
+LONE = re.compile("[\ud800-\udfff]")
 
 
 def parse(data: bytes) -> Any:
@@ -25,6 +29,8 @@ def parse(data: bytes) -> Any:
         raise TokenizerError("the JSON is nested too deeply") from None
     except ValueError as error:  # no JSON, or a number of thousands of digits
         raise TokenizerError(f"no JSON: {error}") from None
+    if SURROGATE.search(data):
+        _check_text(value, "$")
     level = [value]
     for _ in range(MAX_DEPTH):
         inner = [item.values() if type(item) is dict else item for item in level if type(item) in (dict, list)]
@@ -32,6 +38,22 @@ def parse(data: bytes) -> Any:
         if not level:
             return value
     raise TokenizerError(f"the JSON is nested too deeply: more than {MAX_DEPTH} levels")
+
+
+def _check_text(value: Any, path: str) -> None:
+    """Raises TokenizerError for a lone surrogate in a string or a key, where the value is not nested too deeply."""
+    waiting = [(value, path, 0)]
+    while waiting:
+        value, path, depth = waiting.pop()
+        inner: list[tuple[Any, str]] = []
+        if type(value) is dict:
+            inner = [(part, f"{path}[{short(key)}]") for key, item in value.items() for part in (key, item)]
+        elif type(value) is list:
+            inner = [(item, f"{path}[{i}]") for i, item in enumerate(value)]
+        elif type(value) is str and LONE.search(value):
+            raise TokenizerError(f"{path}: there is a lone surrogate, which is no text")
+        if depth <= MAX_DEPTH:
+            waiting += [(item, where, depth + 1) for item, where in inner]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import decoders, models, pretokenizers
 from tinyllm.tokenizers.added import AddedToken
-from tinyllm.tokenizers.formats.files import MAX_VOCAB, check_size
+from tinyllm.tokenizers.formats.files import MAX_GAP, MAX_VOCAB, check_size
 from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.pretokenizers.patterns import PATTERNS, PORTABLE
 from tinyllm.tokenizers.stage import PreTokenizer, short
@@ -98,6 +98,8 @@ def read_ranks(data: bytes) -> dict[bytes, int]:
             raise TokenizerError(f"line {n}: the token {short(token)} or the rank {int(rank)} has been there before")
         ranks[token] = int(rank)
         seen.add(int(rank))
+    if seen and max(seen) >= len(seen) + MAX_GAP:
+        raise TokenizerError(f"there is a rank {max(seen)}, but only {len(seen)} tokens; {MAX_GAP} may be left out")
     missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if missing:
         raise TokenizerError(f"byte 0x{missing[0]:02X} has no line, nor have {len(missing) - 1} others; all must")

@@ -64,6 +64,8 @@ def from_document(document: Any, engine: str | None = None, allow_regex: bool = 
     kind = node["type"].string() if "type" in node.object() else "BPE"  # that of GPT-2's first files
     if kind not in READERS:
         raise TokenizerError(f"$.model.type is {short(kind)}; tinyllm reads {', '.join(READERS)}")
+    if byte_level and kind != "BPE":
+        raise TokenizerError(f"$.pre_tokenizer: ByteLevel goes with BPE only in tinyllm, not with {kind}")
     known: Added = {token.content: (i, token.special) for token, i in added.items()}
     model = _named("$.model", lambda: READERS[kind](node, known, byte_level, engine))
     _check_numbers(added, node["vocab"].value, len(model.tokens))
@@ -79,6 +81,10 @@ def to_document(tokenizer: Tokenizer) -> dict[str, Any]:
     stages = {name: getattr(tokenizer, name) for name in STAGES}
     byte_level = is_byte_level(tokenizer.pre_tokenizer)
     unnumbered = _unnumbered(tokenizer)
+    if byte_level and type(tokenizer.model).__name__ != "BPE":
+        raise TokenizerError(
+            "in tokenizer.json ByteLevel gives a model the alphabet of bytes; tinyllm has that for BPE only"
+        )
     model = write_model(tokenizer.model, byte_level, unnumbered)
     vocab = (
         model["vocab"] if type(model["vocab"]) is dict else {piece: i for i, (piece, _) in enumerate(model["vocab"])}
