@@ -33,7 +33,8 @@ CHARS = CharTokenizer.train(TEXT, ["<unk>"], unk="<unk>")
 WORDS = WordTokenizer.train([TEXT], None)
 WORDPIECE = WordPieceTokenizer.train([TEXT], 90)
 SENTENCEPIECE = SentencePieceTokenizer.train([TEXT, TEXT.encode()], 43)
-ALL = [BPE, BYTES, CHARS, WORDS, WORDPIECE, SENTENCEPIECE]
+MERGED = SentencePieceTokenizer.train([TEXT], 60, "bpe", byte_fallback=False)
+ALL = [BPE, BYTES, CHARS, WORDS, WORDPIECE, SENTENCEPIECE, MERGED]
 
 
 @few
@@ -55,7 +56,8 @@ def test_text_comes_back(text):
     assert BPE.decode(BPE.encode(text)) == text == BYTES.decode(BYTES.encode(text))
     assert CHARS.decode(CHARS.encode(text)) == text.translate({ord(c): "<unk>" for c in set(text) - set(TEXT)})
     known = "".join(c for c in text if c in TEXT and c != "\n")
-    assert SENTENCEPIECE.decode(SENTENCEPIECE.encode(known)) == " ".join(known.split())
+    for tokenizer in SENTENCEPIECE, MERGED:
+        assert tokenizer.decode(tokenizer.encode(known)) == " ".join(known.split())
 
 
 def test_what_each_learns():

@@ -2,109 +2,18 @@
 
     step = WordPiece().begin();  [step.push(token) for token in (b"un", b"##able", b"to")] == [b"un", b"able", b" to"]
 
-Names, fields and effects are those of Hugging Face's `tokenizers`, whose decoders map a list of tokens to a list of
-tokens. Here a list is a stream: the bytes of a token, in one part or several, then END. So a Sequence of decoders
-works on what has come so far, and decoding all at once is the same stream folded; nothing is held back but what a
-later token can still change (`Fuse` then `Strip` of the end; a run of byte tokens, which is text only as a whole).
+Names, fields and effects are those of Hugging Face's `tokenizers`. Each class says what it does in a Flow (flow.py).
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.flow import END, Flow, FlowDecoder, Item, Joining, Whole
 from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder as SentencePieceDecoder
-from tinyllm.tokenizers.stage import Decoder, DecodeStep
-
-END = None
-Item = bytes | None  # a part of a token, or END
-
-
-class Flow(ABC):
-    """One decoder at work: items in, items out. `local`: every token but the first becomes the same wherever it is."""
-
-    local: ClassVar[bool] = False
-
-    @abstractmethod
-    def push(self, item: Item) -> Iterable[Item]:
-        """What follows from one more item."""
-
-    def finish(self) -> Iterable[Item]:
-        """What was held back."""
-        return ()
-
-
-class Whole(Flow):
-    """Looks at whole tokens: one that comes in parts is put together first. `number`: how many came before."""
-
-    def __init__(self) -> None:
-        self.parts: list[bytes] = []
-        self.number = 0
-
-    def push(self, item: Item) -> Iterable[Item]:
-        if item is not END:
-            self.parts.append(item)
-            return ()
-        token = b"".join(self.parts)
-        self.parts.clear()
-        out = [part for text in self.tokens(token) for part in (text, END)]
-        self.number += 1
-        return out
-
-    @abstractmethod
-    def tokens(self, token: bytes) -> Iterable[bytes]:
-        """The tokens that one becomes."""
-
-
-class Chain(DecodeStep):
-    """Flows one after another."""
-
-    def __init__(self, flows: list[Flow]) -> None:
-        self.flows = flows
-
-    def push(self, token: bytes) -> bytes:
-        return self._through([token, END], 0)
-
-    def finish(self) -> bytes:
-        return b"".join([self._through(flow.finish(), i + 1) for i, flow in enumerate(self.flows)])
-
-    def _through(self, items: Iterable[Item], first: int) -> bytes:
-        for flow in self.flows[first:]:
-            items = [out for item in items for out in flow.push(item)]
-        return b"".join([item for item in items if item is not END])
-
-
-class FlowDecoder(Decoder):
-    """A decoder that is made of flows, so that a Sequence can have it."""
-
-    @abstractmethod
-    def flows(self) -> list[Flow]:
-        """New ones."""
-
-    def begin(self) -> DecodeStep:
-        return Chain(self.flows())
-
-    def later(self, tokens: Iterable[bytes]) -> list[bytes] | None:
-        """What each token becomes where it is not the first, or None if that depends on more."""
-        flows = self.flows()
-        if not all(flow.local for flow in flows) or any(isinstance(flow, Joining) for flow in flows[:-1]):
-            return None
-        step = Chain(flows)
-        step.push(b"")
-        return [step.push(token) for token in tokens]
-
-
-class Joining(Flow):
-    local = True
-
-    def push(self, item: Item) -> Iterable[Item]:
-        return () if item is END else (item,)
-
-    def finish(self) -> Iterable[Item]:
-        return (END,)
+from tinyllm.tokenizers.stage import Decoder
 
 
 @dataclass(frozen=True)

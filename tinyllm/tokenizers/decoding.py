@@ -8,8 +8,9 @@ from operator import index
 from typing import Any
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers.decoders import FlowDecoder, Spaced
+from tinyllm.tokenizers.decoders import Spaced
 from tinyllm.tokenizers.engine import compiled, core
+from tinyllm.tokenizers.flow import FlowDecoder
 from tinyllm.tokenizers.stage import Decoder, DecodeStep
 from tinyllm.tokenizers.vocabulary import Vocabulary
 

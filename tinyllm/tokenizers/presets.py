@@ -8,6 +8,7 @@ Ids after training: special tokens first, in the order given, then what the mode
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import decoders
@@ -29,7 +30,7 @@ from tinyllm.tokenizers.pretokenizers.spaces import ByteLevel
 from tinyllm.tokenizers.pretokenizers.split import Split
 from tinyllm.tokenizers.pretokenizers.words import Words
 from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder, SentencePieceNormalizer
-from tinyllm.tokenizers.stage import PreTokenizer
+from tinyllm.tokenizers.stage import PreTokenizer, Trainer
 from tinyllm.tokenizers.trainers.bpe import BPETrainer
 from tinyllm.tokenizers.trainers.count import count_words
 from tinyllm.tokenizers.trainers.unigram import UnigramTrainer
@@ -264,8 +265,8 @@ class WordPieceTokenizer(Tokenizer):
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """SentencePiece's pipeline: raw text, spaces as U+2581, a Unigram model, and no cut into words, which would have to
-    know a language.
+    """SentencePiece's pipeline: raw text, spaces as U+2581, a Unigram or BPE model, and no cut into words, which would
+    have to know a language.
     """
 
     @classmethod
@@ -273,6 +274,7 @@ class SentencePieceTokenizer(Tokenizer):
         cls,
         texts: Texts,
         vocab_size: int = 8000,
+        model_type: str = "unigram",
         character_coverage: float = 0.9995,
         byte_fallback: bool = False,
         rules: str = "nmt_nfkc",
@@ -280,18 +282,26 @@ class SentencePieceTokenizer(Tokenizer):
         progress: StageProgress | None = None,
         engine: str | None = None,
     ) -> Tokenizer:
-        """<unk>, <s>, </s>, the symbols, then the pieces. Texts are read line by line, each line a sentence. `rules`:
-        "nmt_nfkc", "nmt_nfkc_cf" or "identity". `user_defined_symbols` are always pieces of their own.
+        """<unk>, <s>, </s>, the symbols, then the pieces. Texts are read line by line, each line a sentence.
+
+        `model_type`: "unigram" or "bpe". `rules`: "nmt_nfkc", "nmt_nfkc_cf" or "identity". `user_defined_symbols` are
+        always pieces of their own.
         """
         control, symbols = ("<s>", "</s>"), tuple(user_defined_symbols)
-        trainer = UnigramTrainer(
-            vocab_size,
-            ("<unk>", *control),
-            user_defined_symbols=symbols,
-            byte_fallback=byte_fallback,
-            character_coverage=character_coverage,
-            engine=engine,
-        )
+        fields: dict[str, Any] = {
+            "vocab_size": vocab_size,
+            "special_tokens": ("<unk>", *control),
+            "unk_token": "<unk>",
+            "user_defined_symbols": symbols,
+            "byte_fallback": byte_fallback,
+            "character_coverage": character_coverage,
+            "engine": engine,
+        }
+        if model_type not in ("unigram", "bpe"):
+            raise TokenizerError(f'model_type is {model_type!r}; it must be "unigram" or "bpe"')
+        trainer: Trainer = UnigramTrainer(**fields)
+        if model_type == "bpe":
+            trainer = BPETrainer(tie="spm", byte_level=False, max_token_length=16, **fields)
         return cls.train_from_iterator(
             lines(texts),
             trainer,
