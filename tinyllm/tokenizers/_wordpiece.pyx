@@ -8,7 +8,7 @@ characters give the same tokens.
 
 from cpython.list cimport PyList_New, PyList_SetItem
 from cpython.ref cimport Py_INCREF
-from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcpy, memset
 
@@ -21,11 +21,9 @@ cdef enum:
 
 
 cdef struct Node:
-    int32_t first  # its children are the nodes first, first + 1, ..., in the order of their bytes
+    int32_t first  # its children are the nodes from here to the `first` of the next node, in the order of their bytes
     int32_t fail  # where to go on if no child fits, having found the tokens of `pops`; NONE: nowhere
-    int32_t pops  # the last link of a chain of that many; NONE: there are none
-    int32_t n_pops
-    int16_t n_children
+    int32_t pops  # the last link of a chain; NONE: there are none
 
 
 cdef struct Link:
@@ -34,7 +32,13 @@ cdef struct Link:
 
 
 cdef struct Span:  # of the sorted tokens: those that begin with the path of a node, which is `depth` bytes long
-    int32_t low, high, depth, token
+    int32_t low, high, depth
+    int32_t token  # the path itself, if it is one, or NONE
+
+
+cdef struct Level:  # the nodes whose paths have the same number of bytes
+    Span* spans
+    int64_t size, capacity
 
 
 cdef struct Ids:
@@ -75,10 +79,12 @@ cdef class Matcher:
         cdef const uint8_t** texts = <const uint8_t**>zeroed(n, sizeof(uint8_t*))
         cdef int32_t* sizes = NULL
         cdef int32_t* ids = NULL
-        cdef Span* spans = NULL
-        cdef int64_t spans_capacity = 0
-        cdef int64_t i
-        cdef int32_t k, low, depth
+        cdef Level level = Level(NULL, 0, 0)
+        cdef Level below = Level(NULL, 0, 0)
+        cdef Span span
+        cdef int64_t i, j
+        cdef int64_t node = 0
+        cdef int32_t low, high
         cdef int32_t low_middle = 0
         cdef int32_t high_middle = 0
         try:
@@ -93,45 +99,50 @@ cdef class Matcher:
                     if high_middle == 0:
                         low_middle = <int32_t>i
                     high_middle = <int32_t>(i + 1)
-            self.new_node(&spans, &spans_capacity, 0, Span(0, <int32_t>n, 0, NONE))
-            self.new_node(&spans, &spans_capacity, 0, Span(low_middle, high_middle, <int32_t>len(prefix), NONE))
-            i = 0
-            while i < self.n_nodes:
-                self.nodes[i].first = <int32_t>self.n_nodes
-                low = spans[i].low
-                depth = spans[i].depth
-                if low < spans[i].high and sizes[low] == depth:
-                    low += 1  # the path itself
-                while low < spans[i].high:
-                    k = low + 1
-                    while k < spans[i].high and texts[k][depth] == texts[low][depth]:
-                        k += 1
-                    self.new_node(
-                        &spans, &spans_capacity, texts[low][depth],
-                        Span(low, k, depth + 1, ids[low] if sizes[low] == depth + 1 else NONE),
-                    )
-                    self.nodes[i].n_children += 1
-                    low = k
-                for k in range(self.nodes[i].n_children):
-                    self.link(<int32_t>i, self.nodes[i].first + k, spans[self.nodes[i].first + k].token)
-                i += 1
+            self.new_node(&level, 0, Span(0, <int32_t>n, 0, NONE))
+            self.new_node(&level, 0, Span(low_middle, high_middle, <int32_t>len(prefix), NONE))
+            while level.size:
+                below.size = 0
+                for i in range(level.size):
+                    span = level.spans[i]
+                    self.nodes[node].first = <int32_t>self.n_nodes
+                    low = span.low
+                    if low < span.high and sizes[low] == span.depth:
+                        low += 1  # the path itself
+                    j = below.size
+                    while low < span.high:
+                        high = low + 1
+                        while high < span.high and texts[high][span.depth] == texts[low][span.depth]:
+                            high += 1
+                        self.new_node(
+                            &below, texts[low][span.depth],
+                            Span(low, high, span.depth + 1, ids[low] if sizes[low] == span.depth + 1 else NONE),
+                        )
+                        low = high
+                    for j in range(j, below.size):
+                        self.link(<int32_t>node, <int32_t>(self.n_nodes - below.size + j), below.spans[j].token)
+                    node += 1
+                level, below = below, level
+            self.new_node(&below, 0, Span(0, 0, 0, NONE))  # ends the children of the last one
+            self.nodes[node].first = <int32_t>node
         finally:
             free(texts)
             free(sizes)
             free(ids)
-            free(spans)
+            free(level.spans)
+            free(below.spans)
         return 0
 
-    cdef int new_node(self, Span** spans, int64_t* spans_capacity, uint8_t label, Span span) except -1:
-        cdef int64_t i = self.n_nodes
-        if i == 0x7FFFFFFF:
+    cdef int new_node(self, Level* level, uint8_t label, Span span) except -1:
+        if self.n_nodes == 0x7FFFFFFF:
             raise MemoryError("the vocabulary is too large: its tokens have more than 2**31 bytes")
-        spans[0] = <Span*>grown(spans[0], spans_capacity, i + 1, sizeof(Span))
-        self.nodes = <Node*>grown(self.nodes, &self.nodes_capacity, i + 1, sizeof(Node))
-        self.labels = <uint8_t*>grown(self.labels, &self.labels_capacity, i + 1, 1)
-        spans[0][i] = span
-        self.nodes[i] = Node(NONE, NONE, NONE, 0, 0)
-        self.labels[i] = label
+        level.spans = <Span*>grown(level.spans, &level.capacity, level.size + 1, sizeof(Span))
+        self.nodes = <Node*>grown(self.nodes, &self.nodes_capacity, self.n_nodes + 1, sizeof(Node))
+        self.labels = <uint8_t*>grown(self.labels, &self.labels_capacity, self.n_nodes + 1, 1)
+        level.spans[level.size] = span
+        level.size += 1
+        self.nodes[self.n_nodes] = Node(NONE, NONE, NONE)
+        self.labels[self.n_nodes] = label
         self.n_nodes += 1
         return 0
 
@@ -144,40 +155,43 @@ cdef class Matcher:
             self.links = <Link*>grown(self.links, &self.links_capacity, self.n_links + 1, sizeof(Link))
             self.links[self.n_links] = Link(token, NONE)
             new.pops = <int32_t>self.n_links
-            new.n_pops = 1
             self.n_links += 1
             return 0
         at = self.nodes[parent].fail
         new.pops = self.nodes[parent].pops
-        new.n_pops = self.nodes[parent].n_pops
         while at != NONE:
             to = self.child(at, self.labels[node])
             if to != NONE:
                 new.fail = to
                 return 0
-            new.pops = self.appended(new.pops, &self.nodes[at])
-            new.n_pops += self.nodes[at].n_pops
+            new.pops = self.appended(new.pops, self.nodes[at].pops)
             at = self.nodes[at].fail
         return 0
 
-    cdef int32_t appended(self, int32_t chain, Node* node) except -2:
-        """A chain, and after it the pops of a node."""
-        cdef int32_t link = node.pops
-        cdef int64_t i = self.n_links + node.n_pops
-        if link == NONE:
+    cdef int32_t appended(self, int32_t chain, int32_t more) except -2:
+        """A chain, and after it another."""
+        cdef int64_t i = self.n_links + self.length(more)
+        if more == NONE:
             return chain
         self.links = <Link*>grown(self.links, &self.links_capacity, i, sizeof(Link))
         self.n_links = i
-        while link != NONE:
+        while more != NONE:
             i -= 1
-            self.links[i] = Link(self.links[link].token, <int32_t>(i - 1))
-            link = self.links[link].before
+            self.links[i] = Link(self.links[more].token, <int32_t>(i - 1))
+            more = self.links[more].before
         self.links[i].before = chain
         return <int32_t>(self.n_links - 1)
 
+    cdef inline int64_t length(self, int32_t link) noexcept:
+        cdef int64_t count = 0
+        while link != NONE:
+            count += 1
+            link = self.links[link].before
+        return count
+
     cdef inline int32_t child(self, int32_t node, uint8_t byte) noexcept:
         cdef int32_t first = self.nodes[node].first
-        cdef int n = self.nodes[node].n_children
+        cdef int n = self.nodes[node + 1].first - first
         cdef int k
         cdef const uint8_t* found
         if n > 8:
@@ -192,7 +206,7 @@ cdef class Matcher:
         """The pops of a node to `out`, which has room for them; where to go on."""
         cdef int32_t link = self.nodes[node].pops
         cdef int32_t* place
-        out.size += self.nodes[node].n_pops
+        out.size += self.length(link)
         place = out.ids + out.size
         while link != NONE:
             place -= 1

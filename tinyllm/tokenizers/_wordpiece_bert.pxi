@@ -1,6 +1,6 @@
 """BertNormalizer, BertPreTokenizer and WordPiece in one pass over the bytes of a text. Included by _wordpiece.pyx.
 
-What a character becomes is asked of the stages themselves, a page of 256 characters when the first of them is met:
+What a character becomes is asked of the stages themselves, a page of 128 characters when the first of them is met:
 
     SPACE  white space: it ends a run and is dropped
     ALONE  a piece by itself, as punctuation and ideographs are: it ends a run too, and has the one id of its piece
@@ -21,8 +21,8 @@ cdef enum:
     KEY = 23  # bytes of the longest run that is kept
     IDS = 9  # ids of the longest encoding that is kept
     KEPT = 1 << 15  # runs
-    PAGE = 256
-    PAGES = 0x1100
+    PAGE = 128
+    PAGES = 0x2200
     INVALID = 0xDC00  # a byte b that is no UTF-8 is the character INVALID + b
 
 
@@ -41,7 +41,7 @@ cdef struct Kept:  # a cache line
 cdef class Bert:
     """Texts to ids.
 
-    `describe(page)`: for each of the characters 256 * page + 0 ... 255 its kind and its bytes, of ALONE those of the
+    `describe(page)`: for each of the characters 128 * page + 0 ... 127 its kind and its bytes, of ALONE those of the
     piece. `stages(run)`: the ids of the bytes of a run.
     """
 

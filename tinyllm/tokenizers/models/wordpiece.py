@@ -52,7 +52,8 @@ class WordPiece(Model):
             raise TokenizerError(f"unk_token is {self.unk_token!r}, which is not in the vocabulary")
         if self.max_input_chars_per_word < 0:
             raise TokenizerError(f"max_input_chars_per_word is {self.max_input_chars_per_word}; it must be 0 or more")
-        readable = {token: i for token, i in self.vocab.items() if i not in self.reserved}
+        longest = len(self.continuing_subword_prefix) + self.max_input_chars_per_word  # no word has a longer one
+        readable = {t: i for t, i in self.vocab.items() if i not in self.reserved and len(t) <= longest}
         object.__setattr__(self, "tokens", [token.encode() for token in tokens])
         object.__setattr__(self, "engine", choose(self.engine))
         if self.engine == "python":
@@ -137,14 +138,14 @@ def as_text(piece: bytes) -> str:
 INSIDE, SPACE, ALONE, ODD = range(4)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=512)
 def describe(normalizer: Normalizer | None, pre_tokenizer: PreTokenizer, page: int) -> list[tuple[int, bytes]]:
-    """Of each character 256 * page + 0 ... 255 its kind, and the bytes that it becomes."""
-    texts = [chr(point) for point in range(256 * page, 256 * (page + 1))]
+    """Of each character 128 * page + 0 ... 127 its kind, and the bytes that it becomes."""
+    texts = [chr(point) for point in range(128 * page, 128 * (page + 1))]
     if normalizer is not None:
         between = "zqz"  # nothing becomes that, nor changes beside it
         texts = normalizer.normalize(Aligned.of(between.join(texts))).text.split(between)
-        assert len(texts) == 256, page
+        assert len(texts) == 128, page
     pieces: list[list[str]] = [[] for _ in texts]
     owner = [i for i, text in enumerate(texts) for _ in f"a{text}a "]
     for piece in pre_tokenizer.pieces(Aligned.of(" ".join(f"a{text}a" for text in texts))):
