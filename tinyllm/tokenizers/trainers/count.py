@@ -172,14 +172,18 @@ def count_stages(
     progress: Callable[[int], object] | None,
 ) -> None:
     """Through the stages, one after another, as a pipeline does."""
+    quick = normalizer.quick if normalizer is not None and pre_tokenizer is None else None
     done = told = 0
     for text in texts:
         data = utf8(text)
-        aligned = Aligned.of(data.decode("utf-8", "surrogateescape"))
-        if normalizer is not None:
-            aligned = normalizer.normalize(aligned)
-        for piece in pre_tokenizer.pieces(aligned) if pre_tokenizer is not None else [aligned]:
-            counter.add_piece(piece.text.encode("utf-8", "surrogateescape"))
+        if quick:
+            counter.add_piece(quick(data))
+        else:
+            aligned = Aligned.of(data.decode("utf-8", "surrogateescape"))
+            if normalizer is not None:
+                aligned = normalizer.normalize(aligned)
+            for piece in pre_tokenizer.pieces(aligned) if pre_tokenizer is not None else [aligned]:
+                counter.add_piece(piece.text.encode("utf-8", "surrogateescape"))
         done += len(data)
         if done - told >= 1 << 16:
             spill.relieve(counter)
