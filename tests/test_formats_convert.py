@@ -46,6 +46,11 @@ def test_what_a_file_is_is_told_by_its_content(tmp_path):
     for name in "a.json", "vocab.json", "merges.txt":
         assert load(tmp_path / name).encode(TEXT) == GPT.encode(TEXT)
         assert load(tmp_path / name).special_tokens == GPT.special_tokens
+    assert recognised(b"[PAD]\n[UNK]\n") == recognised(b"{\n[UNK]\n") == "vocab.txt"
+    (tmp_path / "words").write_bytes(b"[PAD]\n[UNK]\nto\nbe\n##o\n")
+    assert load(tmp_path / "words").encode("To be [PAD]") == [2, 3, 1, 1, 1]
+    with pytest.raises(TokenizerError, match="pattern was given, but a file of the format vocab.txt"):
+        load(tmp_path / "words", pattern="gpt2")
     (tmp_path / "renamed").write_bytes((tmp_path / "a.model").read_bytes())
     assert load(tmp_path / "renamed").encode("to be") == spm(LLAMA).encode("to be")
     with pytest.raises(TokenizerError, match="give pattern"):

@@ -28,6 +28,8 @@ from micro import Small, fast_folder, prepare, run_config
 from tinyllm import config, tokenizers
 from tinyllm.data import TokenFile, read_text
 from tinyllm.errors import CheckpointError
+from tinyllm.tokenizers.formats import sentencepiece
+from tinyllm.tokenizers.formats.convert import convert
 from tinyllm.training import Store, checkpoint, load_model, manifest, train
 from tinyllm.training.log import read_log
 from tinyllm.training.store import find
@@ -109,6 +111,20 @@ class Audit:
             self.inside = ""
 
 
+def tokenizer_files(folder: str) -> dict[str, dict[str, Any]]:
+    """Tokenizers in every format, written to `folder`: the names of the files, and what `load` must be told."""
+    gpt = tokenizers.BPETokenizer.train("to be or not to be", 260, ["<s>"])
+    fallback = [sentencepiece.Piece(f"<0x{byte:02X}>", 0.0, sentencepiece.BYTE) for byte in range(256)]
+    proto = sentencepiece.ModelProto(fallback, sentencepiece.BPE, byte_fallback=True)
+    for name in "gpt.json", "vocab.json", "gpt.tiktoken":
+        convert(gpt, os.path.join(folder, name))
+    Path(folder, "spm.model").write_bytes(sentencepiece.write_proto(proto))
+    Path(folder, "vocab.txt").write_text("[UNK]\nto\nbe\n")
+    special: dict[str, Any] = {"special_tokens": ["<s>"]}
+    return {"gpt.json": {}, "vocab.json": special, "merges.txt": special, "gpt.tiktoken": {"pattern": "gpt2"},
+            "spm.model": {}, "vocab.txt": {}}  # fmt: skip
+
+
 def loads(bar: Bar, audit: Audit, root: str) -> str:
     """Load everything that a run leaves; the run's directory."""
     settings = run_config(root, training__steps=10)
@@ -126,6 +142,8 @@ def loads(bar: Bar, audit: Audit, root: str) -> str:
         "a text": lambda: read_text(os.path.join(out, "text")),
         "a log": lambda: read_log(out),
     }
+    for name, options in tokenizer_files(out).items():
+        ways[f"a tokenizer, {name}"] = partial(tokenizers.load, os.path.join(out, name), **options)
     for load in ways.values():  # what is imported at first use is not the files' doing
         load()
     for what, load in ways.items():

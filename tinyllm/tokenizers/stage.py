@@ -23,6 +23,7 @@ import types
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -192,9 +193,15 @@ def short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The types of the fields of a class of ours; read once, for that compiles what the source says."""
+    return typing.get_type_hints(kind)
+
+
 def _made(kind: Any, given: dict[str, Any], path: str) -> Any:
     """A `kind` (a dataclass) with the fields `given` as JSON values."""
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     fields = {field.name: field for field in written(kind)}
     for name in given:
         if name not in fields:

@@ -53,7 +53,7 @@ def recognised(data: bytes, name: str = "") -> str:
     them does the name count.
     """
     start = data[:8192].lstrip()
-    if start[:1] in (b"{", b"["):
+    if re.match(rb'\{\s*["}]', start):
         return "json"
     if data.startswith(b"#version"):
         return "merges.txt"

@@ -21,12 +21,14 @@ def read(data: bytes, lowercase: bool = True, engine: str | None = None) -> Toke
     """The tokenizer of a vocab.txt; those of BERT's special tokens that it has are special."""
     vocab = vocab_txt.parse(data)
     around: dict[str, int] = {name: vocab[name] for name in ("[CLS]", "[SEP]") if name in vocab}
-    template = postprocess.TemplateProcessing.of("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", around)
+    template = None
+    if len(around) == 2:
+        template = postprocess.TemplateProcessing.of("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", around)
     return Tokenizer(
         models.WordPiece(vocab, engine=engine),
         normalizers.BertNormalizer(lowercase=lowercase),
         pretokenizers.BertPreTokenizer(),
-        template if len(around) == 2 else None,
+        template,
         decoders.WordPiece(),
         {AddedToken(name, special=True): vocab[name] for name in SPECIAL if name in vocab},
     )
