@@ -15,7 +15,7 @@ from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import _unicode, compiled, engine, regexes
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.pretokenizers import patterns, punkt
+from tinyllm.tokenizers.pretokenizers import patterns, punkt, translate
 from tinyllm.tokenizers.pretokenizers.patterns import PATTERNS, PORTABLE
 from tinyllm.tokenizers.stage import PreTokenizer, as_json, from_json
 
@@ -326,6 +326,54 @@ def test_the_ratios_of_punkt():
 # ---- Other people's regular expressions ----
 
 
+@pytest.mark.parametrize(
+    ("pattern", "pieces"),
+    [
+        (r"\s+", "ab12é3| \u3000|北京,|\n|゠"),
+        (r"\w+|[^\w\s]+", "ab12é3| \u3000|北京|,|\n|゠"),
+        (r" ?\p{L}+", "ab|12|é|3 \u3000|北京|,\n゠"),
+        (r"\d{1,3}", "ab|12|é|3| \u3000北京,\n゠"),
+        (r"[0-9][0-9]", "ab|12|é3 \u3000北京,\n゠"),
+        ("[一-龥぀-ゟ゠-ヿ]+", "ab12é3 \u3000|北京|,\n|゠"),
+        (r"\S", "a|b|1|2|é|3| \u3000|北|京|,|\n|゠"),
+        (patterns.LINEAR[0].replace(r"\n", "\n"), "ab|1|2é|3| |\u3000北京|,\n|゠"),
+        (patterns.LINEAR[1], "ab|1|2|é|3| |\u3000北京|,\n|゠"),
+    ],
+)
+def test_plain_regular_expressions_run_without_the_package_regex(pattern, pieces, monkeypatch):
+    monkeypatch.setitem(sys.modules, "regex", None)
+    assert cut(P.Split({"Regex": pattern}, "Isolated"), pieces.replace("|", "")) == pieces.split("|")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a)",
+        "a*",
+        "a+b+",
+        "a{2,}",
+        "a++",
+        "^a",
+        r"\p{Han}",
+        "[[a]b]",
+        "[a&&b]",
+        "[a--b]",
+        "[a-]",
+        r"[\d-x]",
+        "",
+        "a|",
+        ".+",
+    ],
+)
+def test_which_regular_expressions_are_not_plain(pattern):
+    assert not translate.simple(pattern)
+
+
+def test_a_plain_regular_expression_can_be_wrong():
+    with pytest.raises(TokenizerError, match="is no regular expression: bad character range"):
+        cut(P.Split({"Regex": "[z-a]"}, "Isolated"), "a")
+
+
 def test_an_unknown_regular_expression_needs_to_be_allowed():
     with pytest.raises(TokenizerError, match=r"none of those .* pass allow_regex=True"):
         cut(P.Split({"Regex": r"(a+)+b"}, "Isolated"), "aaa")
@@ -352,7 +400,7 @@ def test_regex_may_be_absent(monkeypatch):
     monkeypatch.setitem(sys.modules, "regex", None)
     regexes.compiled.cache_clear()
     with pytest.raises(TokenizerError, match=r"needs the package regex: pip install tinyllm\[regex\]"):
-        cut(P.Split({"Regex": "a"}, "Isolated", allow_regex=True), "a")
+        cut(P.Split({"Regex": "a*"}, "Isolated", allow_regex=True), "a")
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=range(len(STAGES)))

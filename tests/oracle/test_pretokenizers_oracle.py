@@ -17,7 +17,7 @@ from tinyllm.tokenizers import _unicode, _unicode_generate, compiled
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.presets import byte_alphabet
-from tinyllm.tokenizers.pretokenizers import patterns, words
+from tinyllm.tokenizers.pretokenizers import patterns, translate, words
 from tinyllm.tokenizers.stage import PreTokenizer, as_json
 
 regex = pytest.importorskip("regex")
@@ -67,7 +67,18 @@ def test_the_committed_table_is_that_of_the_regex_package():
 # ---- Hugging Face's pre-tokenizers ----
 
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
-SOME = [r"\s+", "^a|s$", r"\d{1,2}", "(?i:a)s", r"[\r\n]+|.", "x*"]  # run by regex here, by Oniguruma there
+# Run by re or regex here, by Oniguruma there.
+PLAIN = [
+    r"\s+",
+    r"\d{1,2}",
+    r"\w+|[^\w\s]+",
+    " ?[a-z]+",
+    r"\S\s",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    r"[\p{P}\p{S}]+",
+    r"[0-9][0-9]|\W",
+]
+SOME = [*PLAIN, *patterns.LINEAR, "^a|s$", "(?i:a)s", r"[\r\n]+|.", "x*"]
 
 
 def stages() -> list[PreTokenizer]:
@@ -272,7 +283,7 @@ def test_characters_that_are_of_another_class_for_tiktoken_are_new_ones():
     differ = set()
     for name, members in [
         *((rf"\p{{{one}}}", _unicode.members("category", one)) for one in ("Lu", "Ll", "Lt", "Lm", "Lo")),
-        *((rf"\p{{{one}}}", _unicode.members("category", *patterns.GENERAL[one])) for one in ("N", "M")),
+        *((rf"\p{{{one}}}", _unicode.members("category", *translate.GENERAL[one])) for one in ("N", "M")),
         (r"\s", _unicode.members("white_space", True)),
     ]:
         pattern = rf"[a{name}]+|[^a{name}]+"  # "a" and what follows are one piece, so merge, if it is a member

@@ -13,8 +13,8 @@ from functools import cache
 
 from tinyllm.tokenizers import _unicode as unicode
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.pretokenizers.patterns import ranges
 from tinyllm.tokenizers.pretokenizers.split import Behavior, cut, known_behavior
+from tinyllm.tokenizers.pretokenizers.translate import ranges, word
 from tinyllm.tokenizers.stage import PreTokenizer
 
 PUNCTUATION = ("Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po")
@@ -37,8 +37,8 @@ def DIGIT() -> re.Pattern[str]:
 
 @cache
 def WORD() -> re.Pattern[str]:
-    word = ranges("alphabetic", True) + ranges("category", "Mn", "Mc", "Me", "Nd", "Pc") + "\u200c\u200d"
-    return re.compile(f"[{word}]+|[^{word}{ranges('white_space', True)}]+")
+    inside = word() + "\u200c\u200d"
+    return re.compile(f"[{inside}]+|[^{inside}{ranges('white_space', True)}]+")
 
 
 def at(text: Aligned, pattern: re.Pattern[str], behavior: Behavior, invert: bool = False) -> list[Aligned]:

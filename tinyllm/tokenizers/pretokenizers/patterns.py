@@ -15,12 +15,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import cache
-from itertools import groupby
 
-from tinyllm.tokenizers import _unicode as unicode
 from tinyllm.tokenizers import regexes
 from tinyllm.tokenizers.engine import core
+from tinyllm.tokenizers.pretokenizers.translate import simple, translated
 
 CASED = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
 SMALL = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
@@ -53,7 +51,12 @@ SPELLINGS = {pattern: name for known in (PATTERNS, PORTABLE) for name, pattern i
 
 EACH_CHARACTER = r"[\s\S]"
 
-GENERAL = {"L": ("Lu", "Ll", "Lt", "Lm", "Lo"), "M": ("Mn", "Mc", "Me"), "N": ("Nd", "Nl", "No")}
+# Patterns that have no scanner and are linear for `re` too: DeepSeek's V3, Qwen's 3.5.
+LINEAR = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"""
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    SUFFIX + r"|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+)
 
 
 def split(data: bytes, pattern: str = "gpt2", engine: str = "c") -> list[bytes]:
@@ -72,34 +75,14 @@ def find(pattern: str, text: str, allow_regex: bool = False) -> Iterable[tuple[i
     """
     if pattern == EACH_CHARACTER:
         return ((i, i + 1) for i in range(len(text)))
-    if pattern in SPELLINGS:
-        return (found.span() for found in compiled(SPELLINGS[pattern]).finditer(text))
+    plain = pattern.replace("\r", r"\r").replace("\n", r"\n")  # some files have the characters themselves
+    if plain in SPELLINGS:
+        return (found.span() for found in compiled(SPELLINGS[plain]).finditer(text))
+    if plain in LINEAR or simple(plain):
+        return (found.span() for found in translated(plain).finditer(text))
     return regexes.find(pattern, text, allow_regex)
 
 
-@cache
 def compiled(pattern: str) -> re.Pattern[str]:
-    r"""PATTERNS[pattern] with explicit ranges for `re`, which lacks \p and whose \s is not White_Space."""
-    source = PATTERNS[pattern].replace(r"\S", r"[^\s]")
-    source = re.sub(r"\[[^\]]*\]", lambda found: expand(found.group(), "{}"), source)
-    return re.compile(expand(source, "[{}]"))
-
-
-def expand(source: str, form: str) -> str:
-    r"""`source` with each \s and \p{...} as ranges in `form`."""
-    source = source.replace(r"\s", form.format(ranges("white_space", True)))
-    return re.sub(
-        r"\\p\{(\w+)\}", lambda found: form.format(ranges("category", *GENERAL.get(found[1], (found[1],)))), source
-    )
-
-
-@cache
-def ranges(field: str, *values: object) -> str:
-    r"""The code points whose `field` (of _unicode.Record) is one of `values`, as they stand inside [...]."""
-    runs, point = [], 0
-    for inside, run in groupby(unicode.flat().translate(unicode.members(field, *values))):
-        length = sum(1 for _ in run)
-        if inside:
-            runs.append(f"\\U{point:08X}-\\U{point + length - 1:08X}")
-        point += length
-    return "".join(runs)
+    """PATTERNS[pattern] for `re`."""
+    return translated(PATTERNS[pattern])

@@ -79,9 +79,9 @@ class Split(PreTokenizer):
     """Cuts at each match of `pattern`: a str or {"String": str} is searched for as it is, {"Regex": str} is a regular
     expression. `behavior` and `invert` as in `cut`.
 
-    The regular expressions of patterns.SPELLINGS have code of their own, in linear time. Any other needs the package
-    `regex` and `allow_regex`: it could backtrack for very long, so whoever loads a file that has one must say that it
-    is trusted; and it has the time that regexes.seconds gives, then TokenizerError.
+    The regular expressions that patterns.py knows and those that are `translate.simple` ("\\s+", "[0-9]{1,3}") take
+    linear time. Any other needs the package `regex` and `allow_regex`: it could backtrack for very long, so whoever
+    loads a file that has one must say that it is trusted; and it has the time that regexes.seconds gives.
     """
 
     pattern: str | Mapping[str, str]
