@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import engine, regexes
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.charsmap import Charsmap, charsmap
+from tinyllm.tokenizers.charsmap import LEAF, Charsmap, charsmap
 from tinyllm.tokenizers.normalizers import (
     NFC,
     NFD,
@@ -275,6 +275,7 @@ def test_whitespace():
     assert CollapseWhitespace(duplicates=False).normalize(of("  a  b\t")).text == "a  b"
     assert Strip(strip_left=False).normalize(of(" a ")).text == " a"
     assert Strip().normalize(of("  \n")).text == ""
+    assert Strip().normalize(of("\x1c a \x1f")).text == "\x1c a \x1f"  # spaces to Python, not to Unicode
 
 
 @pytest.mark.parametrize("stage", EVERY, ids=name)
@@ -357,6 +358,21 @@ def test_a_written_table_is_read_back(rules, invalid, text):
         assert core.apply(text.encode("utf-8", "surrogateescape")).decode() == longest_first(rules, text)
 
 
+def edges(rules: Charsmap) -> int:
+    """How many prefixes of any bytes a table leads on for: none by a unit that only happens to have the label."""
+    count, todo = 0, [rules.units[0] >> 10]
+    while todo:
+        base = todo.pop()
+        for byte in range(1, 256):
+            unit = rules.units[base ^ byte]
+            if unit & (LEAF | 0xFF) == byte:
+                count += 1
+                if count > 1_000_000:
+                    return count
+                todo.append(base ^ byte ^ unit >> 10)
+    return count
+
+
 def test_tables_with_many_rules():
     """Enough for several blocks of units, and nodes that are shared between rules."""
     rules = {chr(a) + chr(b): chr(b) for a in range(0x4E00, 0x4E40) for b in range(0xAC00, 0xAC40)}
@@ -367,6 +383,7 @@ def test_tables_with_many_rules():
     read = Charsmap(compiled(rules))
     assert all(read.match(key, 0) == (1, new) for key, new in rules.items())
     assert all(read.match(chr(p), 0) == (1, chr(p)) for p in range(0x3401, 0x9FFF, 3))
+    assert edges(read) == len({key.encode()[:i] for key in rules for i in (1, 2, 3)})
 
 
 @pytest.mark.parametrize("rules", [{}, {"": "a"}, {"a": "a"}, {"a\0": "b"}, {"a": "\0"}, {"a" * 32: "b"}], ids=repr)
