@@ -233,7 +233,7 @@ def test_words_are_those_of_the_regex_package():
 
 
 def articles() -> list[list[str]]:
-    """515 pieces of the New York Times, as sentences one by one: in the sdist of vaderSentiment."""
+    """498 articles of the New York Times, as sentences one by one: in the sdist of vaderSentiment."""
     try:
         inner = packages.packed("vaderSentiment", "additional_resources/hutto_ICWSM_2014.tar.gz")
     except packages.Missing as missing:
