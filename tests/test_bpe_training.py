@@ -21,6 +21,7 @@ from tinyllm.tokenizers.engine import compiled
 from tinyllm.tokenizers.reference.bpe_train import merged
 from tinyllm.tokenizers.trainers.bpe import BPETrainer
 from tinyllm.tokenizers.trainers.count import count_words, word_counter
+from tinyllm.tokenizers.trainers.pieces import PieceRule
 
 BOTH = ["python", "c"] if compiled() else ["python"]
 ENGINES = ["python", pytest.param("c", marks=pytest.mark.skipif(not compiled(), reason="no compiled core"))]
@@ -106,14 +107,14 @@ def test_sentencepiece_rules_are_those_of_whole_pieces(words, n_merges, most, se
     results = [learn(words, 20 + n_merges, engine=engine, **common) for engine in BOTH]
     tokens, merges = results[0]
     assert all(result == results[0] for result in results)
-    rule = BPETrainer(20 + n_merges, **common)
+    trainer = BPETrainer(20 + n_merges, **common)
     n = len(merges)
     assert tokens[:n] == [tokens[a] + tokens[b] for a, b in merges]
-    assert all(rule.is_piece(token.decode()) and len(token.decode()) <= most for token in tokens[:n])
+    assert all(trainer.rule.is_piece(token.decode()) and len(token.decode()) <= most for token in tokens[:n])
     counts = Counter(character for word, n in words.items() for character in word.decode() * n)
     assert [token.decode() for token in tokens[n:]] == sorted(counts, key=lambda one: (-counts[one], one))
     ids = {token: i for i, token in enumerate(tokens)}
-    cut = rule._cut(words) if rule.split_by_whitespace else words
+    cut = trainer._cut(words) if trainer.split_by_whitespace else words
     spelled = [([ids[one.encode()] - n for one in word.decode()], k) for word, k in cut.items()]
     wanted = naive(
         spelled,
@@ -121,7 +122,7 @@ def test_sentencepiece_rules_are_those_of_whole_pieces(words, n_merges, most, se
         n_merges + 20 - len(tokens[n:]),
         "spm",
         1,
-        lambda spelling, length: length <= most and rule.is_piece(spelling.decode()),
+        lambda spelling, length: length <= most and trainer.rule.is_piece(spelling.decode()),
     )
     assert merges == [tuple(i + n if i < len(tokens) - n else i - (len(tokens) - n) for i in pair) for pair in wanted]
 
@@ -132,16 +133,15 @@ def test_sentencepiece_rules_are_those_of_whole_pieces(words, n_merges, most, se
      ("a▁", False), ("▁日", True), ("a\u0301", True), ("\u0301日", True), ("a\u0301日", False), ("a-", False)],
 )  # fmt: skip
 def test_what_is_a_piece(text, allowed):
-    assert BPETrainer(tie="spm", byte_level=False).is_piece(text) == allowed
+    assert PieceRule().is_piece(text) == allowed
 
 
 def test_settings_of_sentencepiece():
-    base = dict(tie="spm", byte_level=False)
-    assert BPETrainer(**base, split_by_number=False).is_piece("a1")
-    assert not BPETrainer(**base, split_digits=True).is_piece("11")
-    assert BPETrainer(**base, split_by_unicode_script=False).is_piece("aб1")
-    assert BPETrainer(**base, split_by_whitespace=False).is_piece("a▁b")
-    assert not BPETrainer(**base, split_by_whitespace=False).is_piece("a▁")
+    assert PieceRule(split_by_number=False).is_piece("a1")
+    assert not PieceRule(split_digits=True).is_piece("11")
+    assert PieceRule(split_by_unicode_script=False).is_piece("aб1")
+    assert PieceRule(split_by_whitespace=False).is_piece("a▁b")
+    assert not PieceRule(split_by_whitespace=False).is_piece("a▁")
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -282,3 +282,34 @@ def test_bad_settings_are_refused():
         BPETrainer(300, special_tokens=("a",)).learn({})
     with pytest.raises(TokenizerError, match="also a symbol"):
         BPETrainer(300, special_tokens=("a",), byte_level=False).learn({b"ab": 1})
+
+
+@pytest.mark.skipif(not compiled() or not sys.platform.startswith("linux"), reason="measured on Linux, compiled")
+def test_training_takes_the_memory_that_spill_reckons_with():
+    program = """
+import random, re, sys, warnings
+from pathlib import Path
+from tinyllm.tokenizers.trainers import spill
+from tinyllm.tokenizers.trainers.bpe import BPETrainer
+from tinyllm.tokenizers.trainers.count import word_counter
+warnings.simplefilter("ignore")
+n, length, symbols = map(int, sys.argv[1:])
+choose, words = random.Random(1), word_counter()
+for _ in range(n):
+    words.add_piece(bytes(choose.choices(range(symbols), k=length)), 2)
+Path("/proc/self/clear_refs").write_text("5")
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
+before = peak()
+BPETrainer(4000, min_frequency=1).learn(words)
+print(peak() - before + words.memory, sum(spill.costs(words).values()))
+"""
+    for arguments in (100_000, 8, 20), (25, 40_000, 200):
+        run = subprocess.run(
+            [sys.executable, "-c", program, *map(str, arguments)],
+            env={"PYTHONPATH": ":".join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        used, reckoned = map(int, run.stdout.split())
+        assert reckoned / 4 < used < reckoned + (4 << 20), arguments

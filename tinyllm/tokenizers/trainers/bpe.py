@@ -30,13 +30,11 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from struct import pack, unpack
 from typing import Any
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import _unicode
 from tinyllm.tokenizers.base import number_specials
 from tinyllm.tokenizers.engine import choose, core
 from tinyllm.tokenizers.models.bpe import BPE
@@ -48,47 +46,23 @@ from tinyllm.tokenizers.models.sentencepiece_bpe import (
     USER_DEFINED,
     SentencePieceBPE,
 )
-from tinyllm.tokenizers.normalizers.literal import byte_alphabet
 from tinyllm.tokenizers.reference import bpe_train as reference
 from tinyllm.tokenizers.stage import Trainer
-from tinyllm.tokenizers.trainers.count import MOST, flattened
+from tinyllm.tokenizers.trainers.alphabet import (
+    Alphabet,
+    bytes_alphabet,
+    count_characters,
+    flat,
+    hf_alphabet,
+    spm_alphabet,
+)
+from tinyllm.tokenizers.trainers.count import MOST
+from tinyllm.tokenizers.trainers.pieces import BOUNDARY, SPACE, PieceRule
 
-SPACE, RARE, BOUNDARY = "\u2581", "\u2585", "\x1f"  # of SentencePiece: a space, an unknown character, a special token
 CUT = b"\xff"  # a byte that is in no UTF-8
-DROPPED, WALL = -1, -2  # instead of an id, as in _bpe_train.pyx
-NEVER, NOT_RIGHT, NOT_LAST = 1, 2, 4
 ENDLESS = 0x7FFFFFFF
 
 Learned = tuple[list[tuple[int, int]], int]  # the merges, and how many there could have been
-
-
-@dataclass
-class Alphabet:
-    """`tokens` are special tokens and symbols by id. ids[form][i] is the id of points[i] (None: of byte i) in a form:
-    neither first nor last in a word, last, first, or both; with one form it is for all. `absent`: that of all others.
-    """
-
-    tokens: list[bytes]
-    points: list[int] | None
-    ids: list[list[int]]
-    absent: int = DROPPED
-
-    def words(self, items: Iterable[tuple[bytes, int]]) -> Iterator[tuple[list[int], int]]:
-        """Pieces as symbols; cut where nothing is merged across."""
-        of_symbols = range(256) if self.points is None else self.points
-        known = [dict(zip(of_symbols, ids, strict=True)) for ids in self.ids]
-        for piece, n in items:
-            points = list(piece) if self.points is None else [ord(character) for character in characters(piece)]
-            symbols: list[int] = []
-            for i, point in enumerate(points):
-                form = 2 * (i == 0) + (i == len(points) - 1) if len(known) > 1 else 0
-                symbol = known[form].get(point, self.absent)
-                if symbol >= 0:
-                    symbols.append(symbol)
-                elif symbol == WALL:
-                    yield symbols, n
-                    symbols = []
-            yield symbols, n
 
 
 @dataclass(frozen=True)
@@ -223,7 +197,7 @@ class BPETrainer(Trainer):
         marks = None
         if self.tie == "spm":
             given = len(self._given())
-            marks = [(0, 0, 0)] * given + [self._mark(token.decode()) for token in alphabet.tokens[given:]]
+            marks = [(0, 0, 0)] * given + [self.rule.mark(token.decode()) for token in alphabet.tokens[given:]]
         trainer = core("bpe_train").Trainer(
             alphabet.tokens,
             n_merges,
@@ -241,7 +215,7 @@ class BPETrainer(Trainer):
         most = self._most_length()
 
         def may_join(spelling: bytes, length: int) -> bool:
-            return length <= most and (self.tie != "spm" or self.is_piece(spelling.decode()))
+            return length <= most and (self.tie != "spm" or self.rule.is_piece(spelling.decode()))
 
         spelled = list(alphabet.words(words.items()))
         if any(n < 0 for _, n in spelled) or sum(len(symbols) * n for symbols, n in spelled) > MOST:
@@ -260,6 +234,13 @@ class BPETrainer(Trainer):
             if progress is not None:
                 progress(len(merges), reach)
         return merges, reach
+
+    @property
+    def rule(self) -> PieceRule:
+        """What SentencePiece takes for a piece."""
+        return PieceRule(
+            self.split_by_unicode_script, self.split_by_number, self.split_by_whitespace, self.split_digits
+        )
 
     def _most_length(self) -> int:
         if self.tie == "spm":
@@ -283,85 +264,17 @@ class BPETrainer(Trainer):
     def _alphabet(self, words: Any) -> Alphabet:
         tokens = [name.encode() for name, _ in self._given()]
         if self.byte_level:
-            order = range(256) if self.tie == "minbpe" else sorted(range(256), key=byte_alphabet().__getitem__)
-            ids = [len(tokens) + i for _, i in sorted(zip(order, range(256), strict=True))]
-            alphabet = Alphabet(tokens + [bytes([byte]) for byte in order], None, [ids])
+            alphabet = bytes_alphabet(tokens, self.tie == "minbpe")
+        elif self.tie == "spm":
+            forms = count_characters(words, self.engine)
+            alphabet = spm_alphabet(tokens, forms, self.character_coverage, self.limit_alphabet)
         else:
             forms = count_characters(words, self.engine)
-            alphabet = self._spm_alphabet(tokens, forms) if self.tie == "spm" else self._hf_alphabet(tokens, forms)
+            prefix, suffix = self.continuing_subword_prefix or "", self.end_of_word_suffix or ""
+            alphabet = hf_alphabet(tokens, forms, self.initial_alphabet, self.limit_alphabet, prefix, suffix)
         if twice := next((token for token, n in Counter(alphabet.tokens).items() if n > 1), None):
             raise TokenizerError(f"special token {twice!r} is also a symbol of the alphabet; rename it")
         return alphabet
-
-    def _hf_alphabet(self, tokens: list[bytes], forms: list[dict[int, int]]) -> Alphabet:
-        counts = sum(map(Counter, forms), Counter[int]())
-        initial = set(map(ord, self.initial_alphabet))
-        ranked = sorted({*counts, *initial}, key=lambda point: (point not in initial, -counts[point], point))
-        points = sorted(ranked[: self.limit_alphabet])
-        plain = list(range(len(tokens), len(tokens) + len(points)))
-        tokens += [chr(point).encode() for point in points]
-        prefix, suffix = self.continuing_subword_prefix or "", self.end_of_word_suffix or ""
-        if not prefix and not suffix:
-            return Alphabet(tokens, points, [plain])
-        ids = [[DROPPED] * len(points) for _ in range(4)]
-        known = {token: i for i, token in enumerate(tokens)}
-        for k, point in enumerate(points):
-            for form in range(4):
-                if point in forms[form]:
-                    spelling = (prefix * (form < 2) + chr(point) + suffix * (form % 2)).encode()
-                    if spelling not in known:
-                        known[spelling] = len(tokens)
-                        tokens.append(spelling)
-                    ids[form][k] = known[spelling]
-        return Alphabet(tokens, points, ids)
-
-    def _spm_alphabet(self, tokens: list[bytes], forms: list[dict[int, int]]) -> Alphabet:
-        counts = sum(map(Counter, forms), Counter[int]())
-        del counts[0], counts[0x20]
-        total, covered = counts.total(), 0
-        points = []
-        for point, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-            if single(covered / total) >= single(self.character_coverage):
-                break
-            covered += n
-            if chr(point) not in (BOUNDARY, RARE):
-                points.append(point)
-        points = points[: self.limit_alphabet]
-        ids = list(range(len(tokens), len(tokens) + len(points)))
-        return Alphabet(tokens + [chr(point).encode() for point in points], points, [ids], WALL)
-
-    # What SentencePiece takes for a piece: IsValidSentencePiece of its src/trainer_interface.cc.
-
-    def is_piece(self, text: str) -> bool:
-        """Whether several characters may be one piece."""
-        before = 1
-        for i, character in enumerate(text):
-            first, last, flags = self._mark(character)
-            if flags & NEVER or (i and flags & NOT_RIGHT) or (i == len(text) - 1 and flags & NOT_LAST):
-                return False
-            if first > 1 and before > 1 and first != before:
-                return False
-            before = last or before
-        return True
-
-    def _mark(self, character: str) -> tuple[int, int, int]:
-        """The script that the character begins with and ends with (0: its neighbour's, 1: none), and what it may not
-        do.
-        """
-        if character == SPACE:
-            return 0, 0, NOT_RIGHT if self.split_by_whitespace else NOT_LAST
-        digit = "0" <= character <= "9" or "\uff10" <= character <= "\uff19"
-        flags = NEVER if digit and self.split_digits else 0
-        script = _unicode.SCRIPTS[_unicode.script(ord(character))]
-        if not self.split_by_unicode_script or (digit and not self.split_by_number):
-            return 1, 1, flags
-        if script == "INHERITED":
-            return 0, 0, flags
-        if script in ("HIRAGANA", "KATAKANA") or character == "\u30fc":
-            script = "HAN"
-        elif script == "UNKNOWN":
-            script = "COMMON"
-        return 2 + _unicode.SCRIPTS.index(script), 2 + _unicode.SCRIPTS.index(script), flags
 
     def _cut(self, words: Any) -> Counter[bytes]:
         """Sentences cut before each space; a special token in one is a character that nothing is merged with."""
@@ -377,37 +290,3 @@ class BPETrainer(Trainer):
                 cut[word] += n * k
         del cut[b""]
         return cut
-
-
-def single(number: float) -> float:
-    """Rounded to 32 bits, in which SentencePiece compares."""
-    return unpack("f", pack("f", number))[0]
-
-
-def characters(piece: bytes) -> str:
-    """A piece as text; each byte that is no UTF-8 is U+FFFD."""
-    text = piece.decode("utf-8", "surrogateescape")
-    return "".join("\ufffd" if "\udc80" <= one <= "\udcff" else one for one in text) if not text.isascii() else text
-
-
-def flat(words: Any) -> tuple[bytes, bytes, bytes]:
-    """What a counter's `flat` gives, also of a mapping."""
-    if hasattr(words, "flat"):
-        return words.flat()
-    for piece, n in words.items():
-        if not -MOST <= n <= MOST:
-            raise TokenizerError(f"the count of {piece[:40]!r} is {n}, which has more than 62 bits")
-    return flattened(words.items())
-
-
-def count_characters(words: Any, engine: str | None) -> list[dict[int, int]]:
-    """How often each code point occurs, by its form: see Alphabet."""
-    if choose(engine) == "c":
-        return core("bpe_train").characters(*flat(words))
-    forms: list[dict[int, int]] = [{}, {}, {}, {}]
-    for piece, n in words.items():
-        text = characters(piece)
-        for i, character in enumerate(text if n else ""):
-            form = forms[2 * (i == 0) + (i == len(text) - 1)]
-            form[ord(character)] = form.get(ord(character), 0) + n
-    return forms

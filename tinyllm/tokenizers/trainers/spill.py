@@ -18,9 +18,9 @@ from tinyllm.errors import TokenizerError
 
 PARTS = 64
 LEAST = 1 << 24  # bytes; with less, tables and shares would be too small to be worth it
-# What a distinct piece costs a BPE training at most, in bytes, by itself and per byte of it; measured in
-# tests/test_bpe_training.py.
-PER_PIECE, PER_BYTE = 96, 40
+# What a distinct piece costs in a counter and a compiled BPE training: bytes by itself, and for each byte of it. It is
+# more than words need; long pieces without repetition need nearly all of it (tests/test_bpe_training.py measures both).
+PER_PIECE, PER_BYTE = 96, 64
 
 
 class Spill:
