@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import BPETokenizer, decoders, decoding, postprocess
+from tinyllm.tokenizers import BPETokenizer, compiled, decoders, decoding, postprocess
 from tinyllm.tokenizers.added import AddedToken, Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
@@ -260,3 +260,91 @@ def test_bad_ids_raise_at_every_place_and_in_a_batch():
         for bad in 5.0, "5", None:
             with pytest.raises(TypeError):
                 tokenizer.decode([5, bad])
+
+
+def test_sentinels_come_after_the_vocabulary_and_change_no_id():
+    tokenizer = made(END)
+    before = tokenizer.encode("to be <|end|>", "all")
+    names = [f"<extra_id_{i}>" for i in range(500)]
+    assert tokenizer.add_tokens(AddedToken(name, special=True) for name in names) == 791
+    assert tokenizer.encode("to be <|end|>", "all") == before
+    assert tokenizer.encode("".join(names), "all") == list(range(291, 791))
+    assert not set(tokenizer.encode("".join(names))) & set(range(290, 791))  # not allowed: text like any other
+    assert tokenizer.encode("<extra_id_1><extra_id_10", ["<extra_id_1>"])[0] == 292
+    assert all(tokenizer.id_of(token) == i for i, token in enumerate(tokenizer.tokens))
+    with pytest.raises(TokenizerError, match="given twice"):
+        tokenizer.add_tokens(["first", "first"])
+    assert tokenizer.vocab_size == 791 and tokenizer.id_of("first") is None  # all or nothing
+
+
+@dataclass(frozen=True)
+class Opening(PreTokenizer):
+    """Marks the beginning of the input."""
+
+    @property
+    def heeds_first(self) -> bool:
+        return True
+
+    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
+        return [text.edited([(0, 0, "^")]) if first else text]
+
+
+def test_what_follows_an_added_token_is_not_the_beginning():
+    tokenizer = made(END, pre_tokenizer=Opening(), normalizer=Lower())
+    for ids in tokenizer.encode("be<|end|>be", "all"), tokenizer.encode_with_offsets("be<|end|>be", "all").ids:
+        assert tokenizer.decode(ids) == "^be<|end|>be"
+    assert tokenizer.decode(tokenizer.encode("<|end|>be", "all")) == "<|end|>be"
+
+
+def test_the_fingerprint_is_of_all_that_ids_and_text_depend_on():
+    others = [
+        made(),
+        made(END),
+        made("<|end|>"),
+        made(END, pre_tokenizer=None),
+        made(END, normalizer=Lower()),
+        made(END, decoder=decoders.Fuse()),
+        made(END, post_processor=postprocess.ByteLevel()),
+        Tokenizer(BPE.from_ids(MODEL.tokens, TRAINED.merges[:-1]), None, Words(), None, decoders.ByteLevel(), [END]),
+    ]
+    assert len({tokenizer.fingerprint() for tokenizer in others}) == len(others)
+
+
+def test_windows_from_the_left_and_of_both_texts():
+    one, two = (Encoding.of(list(ids), [(i, i + 1) for i in ids]) for ids in (range(7), range(10, 15)))
+    first = one.truncated(3, stride=1, direction="Left")
+    assert (first.ids, [window.ids for window in first.overflowing]) == ([4, 5, 6], [[2, 3, 4], [0, 1, 2]])
+    whole = joined([one.truncated(4), two.truncated(3)])
+    assert whole.ids == [0, 1, 2, 3, 10, 11, 12]
+    windows = [[4, 5, 6, 10, 11, 12], [4, 5, 6, 13, 14], [0, 1, 2, 3, 13, 14]]
+    assert [window.ids for window in whole.overflowing] == windows
+    for limit, stride, strategy, message in [
+        (1, 0, "LongestFirst", "max_length is 1; the template alone adds 2|less than the 2 tokens"),
+        (4, 2, "OnlyFirst", "stride must be less than max_length|are too many"),
+        (9, 0, "OnlyFirst", "5 tokens are too many for max_length 9, and the text to cut .OnlyFirst. has 5"),
+    ]:
+        with pytest.raises(TokenizerError, match=message):
+            Truncation(limit, strategy, stride).apply([two, one], 2)
+    with pytest.raises(TokenizerError, match="there is no second text"):
+        Truncation(3, "OnlySecond").apply([one], 0)
+
+
+def test_offsets_without_spaces_and_decoders_by_hand():
+    tokenizer = made(END, post_processor=postprocess.ByteLevel(add_prefix_space=False))
+    text = " to be"
+    assert [text[a:b] for a, b in tokenizer.prepare(text).offsets if a < b] == ["to", "be"]
+    prefixed = made(END, post_processor=postprocess.RobertaProcessing(("</s>", 0), ("<s>", 0)), pre_tokenizer=None)
+    space = tokenizer.tokens[tokenizer.encode(" be")[0]]
+    assert space.startswith(b" ") and len(space) > 1
+    assert (
+        prefixed.prepare(" be").offsets[1][0] == 0 and tokenizer.prepare(" be").offsets[0][0] == 1
+    )  # it may be a prefix
+    plain = Tokenizer(BPE.from_ids([*BYTES, b" a ", b"  b"]), decoder=decoders.Strip(" ", 1, 1))
+    assert plain.decode([256, 256, 257]) == "aa b"
+    assert plain.tokens[256] == b" a "
+
+
+def test_added_tokens_are_found_where_the_whole_pipeline_is_compiled():
+    tokenizer = made(END, "bear", pre_tokenizer=None)
+    assert tokenizer._fused is not None or not compiled()
+    assert tokenizer.encode("a bear")[-1] == 291 == tokenizer.encode_with_offsets("a bear").ids[-1]

@@ -87,5 +87,4 @@ class Stream:
         """What was held back: an unfinished character comes out as U+FFFD. The stream is then as new."""
         text = self._characters.decode(self._step.finish(), final=True)
         self._step = self._decoding.begin()
-        self._characters.reset()
         return text
