@@ -20,6 +20,29 @@ from tinyllm.tokenizers import _unicode as unicode
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
+cdef extern from *:
+    """
+    #if defined(__linux__)
+    #include <stdint.h>
+    #include <sys/mman.h>
+    static void in_large_pages(void *block, size_t bytes) { /* a hint: fewer walks through the page table */
+        uintptr_t start = ((uintptr_t)block + 4095) & ~(uintptr_t)4095;
+        if (bytes >= 1 << 21) madvise((void *)start, bytes - (start - (uintptr_t)block), MADV_HUGEPAGE);
+    }
+    #else
+    static void in_large_pages(void *block, size_t bytes) { (void)block; (void)bytes; }
+    #endif
+    """
+    void in_large_pages(void* block, size_t size) noexcept nogil
+
+
+cdef void* table(int64_t count, size_t size) except NULL:
+    """`count` zeroed elements of `size` bytes, that are read at random."""
+    cdef void* block = zeroed(count, size)
+    in_large_pages(block, count * size)
+    return block
+
+
 include "_segment.pxi"
 include "_trie.pxi"
 include "_encode.pxi"
@@ -29,7 +52,7 @@ ctypedef int64_t (*Cutter)(const uint8_t* s, int64_t i, int64_t n) noexcept nogi
 cdef enum:
     BATCH = 1 << 16  # tokens between two looks at the list that is being made
     CACHE_BITS = 17  # pieces
-    PAIR_BITS = 17  # neighbours
+    PAIR_BITS = 18  # neighbours
     LATER = 0x7FFFFFFF  # the rank of no merge
     FAILED = -3  # no memory
     MAX_PARTS = 4096  # bytes of a token that has a rank
@@ -136,7 +159,7 @@ cdef class Encoder:
     cdef int read_tokens(self, tokens) except -1:
         cdef int64_t i
         cdef bytes token
-        self.tokens = <Token*>zeroed(self.n_symbols, sizeof(Token))
+        self.tokens = <Token*>table(self.n_symbols, sizeof(Token))
         for i in range(self.n_symbols):
             token = tokens[i]
             self.tokens[i] = Token(-1, -1, -1, <int32_t>len(token), -1)
@@ -178,7 +201,7 @@ cdef class Encoder:
         cdef uint64_t pair
         while n < 2 * len(merges):
             n *= 2
-        self.merges = <Merge*>zeroed(n, sizeof(Merge))
+        self.merges = <Merge*>table(n, sizeof(Merge))
         self.merges_mask = n - 1
         for i in range(n):
             self.merges[i].rank = -1
@@ -367,8 +390,8 @@ cdef class Encoder:
             return w
         w = <Work*>zeroed(1, sizeof(Work))
         w.cache_mask = (1 << CACHE_BITS) - 1
-        w.cache = <Cached*>zeroed(w.cache_mask + 1, sizeof(Cached))
-        w.pairs = <uint64_t*>zeroed(1 << PAIR_BITS, sizeof(uint64_t))
+        w.cache = <Cached*>table(w.cache_mask + 1, sizeof(Cached))
+        w.pairs = <uint64_t*>table(1 << PAIR_BITS, sizeof(uint64_t))
         if self.has_unused:
             w.parts = <int32_t*>zeroed(self.n_symbols, 2 * sizeof(int32_t))
         w.dropout = 0

@@ -76,7 +76,7 @@ cdef int trie_make(Trie* trie, int64_t n_bytes) except -1:
         trie.shift -= 1
     if n > 1 << 27:
         raise MemoryError("the tokens have more than 80 MB of text")
-    trie.slots = <uint64_t*>zeroed(n, sizeof(uint64_t))
+    trie.slots = <uint64_t*>table(n, sizeof(uint64_t))
     trie.two = <uint32_t*>zeroed(1 << 16, sizeof(uint32_t))
     trie.three = trie.jumps = NULL
     trie.mask = n - 1
@@ -136,7 +136,7 @@ cdef int trie_hasten(Trie* trie, int64_t n_characters) except -1:
         n *= 2
         trie.jumps_shift -= 1
     trie.jumps_mask = n - 1
-    trie.jumps = <Jump*>zeroed(n, sizeof(Jump))
+    trie.jumps = <Jump*>table(n, sizeof(Jump))
     trie.three = <Jump*>zeroed(1 << 16, sizeof(Jump))
     return 0
 
