@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-GROUPS = ("encode", "decode", "wordpiece", "likelihood", "bpe-train")
+GROUPS = ("encode", "decode", "wordpiece", "likelihood", "bpe-train", "unigram")
 
 
 def taking_turns(contestants: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:

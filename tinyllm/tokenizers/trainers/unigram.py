@@ -35,6 +35,7 @@ SYMBOL = "▁"
 RARE = "▅"  # U+2585 stands for a character that the model will not know
 NO_PIECE = "\x1f"  # stands for a special token's name in the text
 CUT, END = b"\xfe", b"\xff"  # bytes that are in no UTF-8
+BATCH = 1 << 12  # sentences whose words are in memory at once
 PENALTY = 0.0001  # between characters that EM dropped but the vocabulary must have
 
 Words = list[tuple[bytes, int, int]]  # UTF-8, count, how many of them end a sentence; the most frequent first
@@ -135,7 +136,8 @@ class UnigramTrainer(Trainer):
         given = re.compile(b"|".join(map(re.escape, names)) or b"(?!)")
         space = SYMBOL.encode()
         words: Counter[bytes] = Counter()
-        for n, sentences in by_count.items():
+        batches = ((n, same[i : i + BATCH]) for n, same in by_count.items() for i in range(0, len(same), BATCH))
+        for n, sentences in batches:
             joined = _sound(sentences)
             if any(name in joined for name in names):
                 joined = given.sub(NO_PIECE.encode(), joined)
@@ -177,15 +179,17 @@ class UnigramTrainer(Trainer):
             )
         return alphabet
 
-    def _training(self, counts: Mapping[bytes, int], alphabet: Mapping[str, int]) -> Any:
-        """The words and first pieces, in the engine's hands."""
+    def _training(self, counts: dict[bytes, int], alphabet: Mapping[str, int]) -> Any:
+        """The words and first pieces, in the engine's hands. Empties `counts`."""
         rare = re.compile(f"[^{re.escape(''.join(alphabet))}]")
         merged: dict[bytes, tuple[int, int]] = {}
-        for word, n in counts.items():
+        while counts:
+            word, n = counts.popitem()
             spelling = rare.sub(RARE, word.removesuffix(END).decode()).encode()
             count, ends = merged.get(spelling, (0, 0))
             merged[spelling] = count + n, ends + n * word.endswith(END)
         words = [(word, count, ends) for word, (count, ends) in merged.items()]
+        del merged
         words.sort(key=lambda item: (-item[1], item[0]))
         kinds = {ord(character): self._kind(character) for character in [*alphabet, RARE]}
         arguments = (
