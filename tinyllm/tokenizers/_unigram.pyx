@@ -212,8 +212,11 @@ cdef class Encoder:
                 (<float*>w.best)[0] = 0
             else:
                 (<double*>w.best)[0] = 0
-            if by_words and n and normalizer.kind_of(s, n, 0) == PLAIN:
-                normalizer.begin(&w, &reader)
+            if by_words:
+                while reader.at < n and normalizer.kind_of(s, n, reader.at) == BLANK:
+                    reader.at += 1
+                if reader.at < n and normalizer.kind_of(s, n, reader.at) == PLAIN:
+                    normalizer.begin(&w, &reader)
             while not ended:
                 if normalizer is not None:
                     if by_words and w.n == 0:
