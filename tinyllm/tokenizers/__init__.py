@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation
     from tinyllm.tokenizers.engine import compiled
     from tinyllm.tokenizers.formats import load
+    from tinyllm.tokenizers.models import BPE, SentencePieceBPE, Unigram, WordLevel, WordPiece
     from tinyllm.tokenizers.pipeline import Tokenizer
     from tinyllm.tokenizers.presets import (
         BPETokenizer,
@@ -27,19 +28,29 @@ if TYPE_CHECKING:
         WordPieceTokenizer,
         WordTokenizer,
     )
+    from tinyllm.tokenizers.trainers import BPETrainer, UnigramTrainer, WordLevelTrainer, WordPieceTrainer
 
 __all__ = [
     "AddedToken",
+    "BPE",
     "BPETokenizer",
+    "BPETrainer",
     "ByteTokenizer",
     "CharTokenizer",
     "Encoding",
     "Padding",
+    "SentencePieceBPE",
     "SentencePieceTokenizer",
     "Stream",
     "Tokenizer",
     "Truncation",
+    "Unigram",
+    "UnigramTrainer",
+    "WordLevel",
+    "WordLevelTrainer",
+    "WordPiece",
     "WordPieceTokenizer",
+    "WordPieceTrainer",
     "WordTokenizer",
     "compiled",
     "load",
@@ -47,16 +58,25 @@ __all__ = [
 
 _WHERE = {
     "AddedToken": "added",
+    "BPE": "models",
     "BPETokenizer": "presets",
+    "BPETrainer": "trainers",
     "ByteTokenizer": "presets",
     "CharTokenizer": "presets",
     "Encoding": "encoding",
     "Padding": "encoding",
+    "SentencePieceBPE": "models",
     "SentencePieceTokenizer": "presets",
     "Stream": "decoding",
     "Tokenizer": "pipeline",
     "Truncation": "encoding",
+    "Unigram": "models",
+    "UnigramTrainer": "trainers",
+    "WordLevel": "models",
+    "WordLevelTrainer": "trainers",
+    "WordPiece": "models",
     "WordPieceTokenizer": "presets",
+    "WordPieceTrainer": "trainers",
     "WordTokenizer": "presets",
     "compiled": "engine",
     "load": "formats",
