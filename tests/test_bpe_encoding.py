@@ -89,6 +89,46 @@ def test_merges_in_any_order_follow_the_definition(rules, rng, piece):
 
 
 @needs_core
+@pytest.mark.parametrize("characters", ["abc", "北京", "a北é"])
+def test_many_drawn_vocabularies(characters):
+    """Longer texts than hypothesis likes to draw; tokens that end within a character."""
+    rng = random.Random(8)
+    alphabet = [bytes([byte]) for byte in sorted(set(characters.encode()))]
+    for _ in range(600):
+        tokens, merges = list(alphabet), []
+        for _ in range(rng.randint(0, 14)):
+            pair = rng.choice(tokens), rng.choice(tokens)
+            if rng.random() < 0.7 and b"".join(pair) not in characters.encode() * 9:
+                continue  # mostly what occurs in text
+            if b"".join(pair) not in tokens:
+                tokens.append(b"".join(pair))
+                merges.append(pair)
+        rules = BPE({token: i for i, token in enumerate(tokens)}, merges).rules
+        encoder = core("bpe").Encoder(rules)
+        for _ in range(2):
+            piece = "".join(rng.choices(characters, k=rng.randint(1, 40))).encode()
+            assert encoder.encode_piece(piece) == Reference(rules).encode_piece(piece), (merges, piece)
+
+
+def test_tokens_that_end_within_a_character():
+    north, capital = "北京".encode()[:3], "北京".encode()[3:]
+    parts = [bytes([byte]) for byte in north + capital]
+    merges = [(parts[0], parts[1]), (north[:2], parts[2]), (north, parts[3])]
+    tokens = [*parts, north[:2], north, north + parts[3]]
+    model = BPE({token: i for i, token in enumerate(tokens)}, merges)
+    assert [token for token, _ in agree(model, north + capital + north)] == [8, 4, 5, 7]
+
+
+@needs_core
+def test_the_cache_tells_pieces_apart_that_end_in_zeros():
+    model = BPE.from_ids([b"a", b"\0", b"a\0"], [(0, 1)])
+    encoder = core("bpe").Encoder(model.rules)
+    for _ in range(2):
+        for piece, ids in (b"a", [0]), (b"a\0", [2]), (b"a\0\0", [2, 1]), (b"\0", [1]), (b"a" * 8, [0] * 8):
+            assert encoder.encode_piece(piece) == ids
+
+
+@needs_core
 def test_only_vocabularies_that_allow_it_are_encoded_in_linear_time():
     in_order = [("a", "b"), ("ab", "c")]
     tokens = ["a", "b", "c", "ab", "abc"]
