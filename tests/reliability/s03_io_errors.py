@@ -174,7 +174,8 @@ def small_file_system(bar: Bar, small: Small, root: str) -> None:
             bar.failed(f"{what}: after {step - 1} saves there are steps {store.steps()} and {unfinished(mounted)}")
         bar.passed(step, f"saves on a file system of 1 MB; the last finds it full ({errno.errorcode[errno.ENOSPC]})")
     finally:
-        subprocess.run(["umount", mounted], check=True)
+        # lazy: whatever may still look into it (a file manager, an indexer) is not what is tested
+        subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
 def refused_by_the_system(bar: Bar, small: Small, root: str) -> None:
