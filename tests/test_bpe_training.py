@@ -4,6 +4,7 @@ or the hash seed.
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -229,7 +230,7 @@ def test_a_hundred_trainings_under_different_hash_seeds_give_one_result():
     for seed in range(10):
         run = subprocess.run(
             [sys.executable, "-c", script, *BOTH],
-            env={"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(sys.path)},
+            env=os.environ | {"PYTHONHASHSEED": str(seed), "PYTHONPATH": ":".join(sys.path)},
             capture_output=True,
             text=True,
             check=True,
@@ -306,7 +307,7 @@ print(peak() - before + words.memory, sum(spill.costs(words).values()))
     for arguments in (100_000, 8, 20), (25, 40_000, 200):
         run = subprocess.run(
             [sys.executable, "-c", program, *map(str, arguments)],
-            env={"PYTHONPATH": ":".join(sys.path)},
+            env=os.environ | {"PYTHONPATH": ":".join(sys.path)},
             capture_output=True,
             text=True,
             check=True,
