@@ -64,7 +64,7 @@ cdef inline bint same_bytes(const uint8_t* s, const uint8_t* t, int64_t n) noexc
 
 cdef inline void* grown(void* block, int64_t* capacity, int64_t needed, size_t size) except NULL:
     """`block`, of capacity[0] elements of `size` bytes, with room for `needed`; it at least doubles."""
-    if needed <= capacity[0]:
+    if needed <= capacity[0] and block != NULL:  # never NULL: even 0 bytes are copied to somewhere
         return block
     cdef int64_t more = max(needed, 2 * capacity[0], 4)
     cdef void* moved = realloc(block, more * size)
