@@ -180,12 +180,12 @@ def test_what_a_model_takes(data):
             ours.prepare_batch(items, special)
         return
     for one, other in zip(ours.prepare_batch(items, special), expected, strict=True):
-        # Without a post-processor theirs forgets which text is which where it cuts or fills; without special tokens
-        # RobertaProcessing numbers the windows otherwise than the text that they are cut from.
+        # Without a post-processor theirs forgets which text is which where it cuts or fills. RobertaProcessing without
+        # special tokens, and a template, number the text but not the windows that are cut from it.
         columns = COLUMNS if processor else COLUMNS[:-1]
-        if truncation:  # theirs then sometimes keeps the type ids that a text had before the template
-            columns = tuple(name for name in columns if name != "type_ids")
-        other_types = isinstance(processor, postprocess.RobertaProcessing) and not special
+        other_types = (isinstance(processor, postprocess.RobertaProcessing) and not special) or isinstance(
+            processor, (postprocess.TemplateProcessing, postprocess.Sequence)
+        )
         same(one, other, columns, [name for name in columns if name != "type_ids" or not other_types])
 
 
