@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers import normalizers, pretokenizers
+from tinyllm.tokenizers.added import AddedToken
 from tinyllm.tokenizers.models.bpe import BPE
 from tinyllm.tokenizers.models.unigram import Unigram
 from tinyllm.tokenizers.models.wordlevel import WordLevel
@@ -77,6 +79,29 @@ def test_the_best_path_is_the_tokens_and_no_other_scores_more(text):
     for arc in sorted(arcs, key=lambda arc: arc.start):
         best[arc.end] = max(best[arc.end], best[arc.start] + arc.score)
     assert piece.score == pytest.approx(best[-1])
+
+
+NAMES = [AddedToken("</s>", special=True), AddedToken("ba"), AddedToken("cc", normalized=False, lstrip=True)]
+PIECES = ["<unk>", "</s>", "a", "b", "ab", "<", "/s", ">", "/", "s", "▁", "▁a"]
+WITH_NAMES = [
+    Tokenizer(
+        Unigram([(piece, -float(i)) for i, piece in enumerate(PIECES)], unk_id=0),
+        normalizers.Lowercase(),
+        pretokenizers.Metaspace(prepend_scheme="first"),
+        added_tokens=NAMES,
+    ),
+    Tokenizer(BPE({token: i for i, token in enumerate([*TOKENS, *"</s>"])}, MERGES), added_tokens=NAMES),
+    Tokenizer(WORD_PIECES.model, WORD_PIECES.normalizer, WORD_PIECES.pre_tokenizer, added_tokens=NAMES),
+]
+
+
+@pytest.mark.parametrize("tokenizer", WITH_NAMES, ids=["Unigram", "BPE", "WordPiece"])
+@given(text=st.lists(st.sampled_from(["a", "b", "c", "B", " ", "</s>", "ba"]), max_size=12).map("".join))
+def test_the_ids_of_a_trace_are_those_of_encode(tokenizer, text):
+    pieces = trace(tokenizer, text).pieces
+    assert [i for piece in pieces for i in piece.ids] == tokenizer.encode(text)
+    assert all(piece.begins == ["an added token"] for piece in pieces if "ba" in piece.tokens)
+    assert all(piece.tokens == [piece.piece.strip().lower()] for piece in pieces if piece.begins == ["an added token"])
 
 
 def test_a_trace_reads_well_and_is_json():

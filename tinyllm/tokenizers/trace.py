@@ -1,11 +1,11 @@
-"""How a text becomes tokens, step by step, to be read: `tinyllm tokenizer trace FILE "text"`.
+"""How a text becomes tokens, step by step, to be read: `tinyllm tokenizer trace "text" --tokenizer FILE`.
 
     print(trace(tokenizer, "hugging").text());  json.dumps(trace(tokenizer, "hugging").json())
 
 BPE: every merge, with its rank and what the piece is after it. WordPiece: what is tried at each position, longest
 first, and what fits. Unigram: the lattice, every piece of the vocabulary at every position with its log probability,
 and the best path through it. All of it by the definitions (reference/), so a trace is for a sentence, not for a book.
-Special tokens are text here.
+Special tokens are text here, as in `encode`; added tokens that are not special are found, and have no steps.
 """
 
 from __future__ import annotations
@@ -122,19 +122,29 @@ def trace(tokenizer: Tokenizer, text: str) -> Trace:
     if len(text) > LIMIT:
         raise TokenizerError(f"the text has {len(text)} characters; a trace shows at most {LIMIT}")
     utf8(text)
-    steps = _steps(tokenizer.model)
+    model = tokenizer._model  # which reads no special token out of text
+    steps = _steps(model)
+    pieces = []
+    for part, known in _parts(tokenizer, text):
+        start, end = part.span(0, len(part.text))
+        ids = [known] if known is not None else model.encode(part.text.encode())
+        names = [shown(tokenizer.tokens[i]) for i in ids]
+        found = {"begins": ["an added token"]} if known is not None else steps(part.text)
+        pieces.append(Piece(part.text, start, end, tokens=names, ids=ids, **found))
     normal = Aligned.of(text)
     if tokenizer.normalizer is not None:
         normal = tokenizer.normalizer.normalize(normal)
-    parts = [normal] if tokenizer.pre_tokenizer is None else tokenizer.pre_tokenizer.pieces(normal)
-    pieces = []
-    for part in parts:
-        if part.text:
-            start, end = part.span(0, len(part.text))
-            ids = tokenizer.model.encode(part.text.encode())
-            names = [shown(tokenizer.tokens[i]) for i in ids]
-            pieces.append(Piece(part.text, start, end, tokens=names, ids=ids, **steps(part.text)))
     return Trace(text, normal.text, type(tokenizer.model).__name__, pieces)
+
+
+def _parts(tokenizer: Tokenizer, text: str) -> Iterator[tuple[Aligned, int | None]]:
+    """The pieces that a model is given, and the added tokens between them with their ids."""
+    before, after = tokenizer._vocabulary.finders(())
+    for start, end, token in before.cut(text) if before else [(0, len(text), None)]:
+        part = Aligned.of(text[start:end], start)
+        for piece, known in [(part, token)] if token is not None else tokenizer._pieces(part, after, None):
+            if piece.text:
+                yield piece, known
 
 
 def shown(token: bytes) -> str:
