@@ -8,11 +8,21 @@ import pytest
 
 from tinyllm import cli
 from tinyllm.errors import TokenizerError
-from tinyllm.tokenizers import AddedToken, BPETokenizer, CharTokenizer, Tokenizer, decoders, load, models
+from tinyllm.tokenizers import (
+    AddedToken,
+    BPETokenizer,
+    CharTokenizer,
+    Tokenizer,
+    Truncation,
+    decoders,
+    load,
+    models,
+)
 from tinyllm.tokenizers.formats import recognised, sentencepiece, tiktoken
 from tinyllm.tokenizers.formats.convert import compare, convert
 from tinyllm.tokenizers.formats.sentencepiece import BPE, BYTE, CONTROL, NORMAL, UNKNOWN, ModelProto, Piece
-from tinyllm.tokenizers.normalizers import Lowercase
+from tinyllm.tokenizers.normalizers import BertNormalizer, Lowercase
+from tinyllm.tokenizers.pretokenizers import BertPreTokenizer, ByteLevel, Metaspace, Split, Whitespace
 
 TEXT = "to be or not to be, that is the question: naïve café 北京 'tis we'll 1984\n\t" * 3
 GPT = BPETokenizer.train(TEXT, 300, ["<|endoftext|>"], engine="python")
@@ -24,6 +34,7 @@ LLAMA = ModelProto(
     [*FIRST, *BYTES, *(Piece(word, -float(i)) for i, word in enumerate(WORDS)), Piece("no", -20.0), *LETTERS],
     BPE, byte_fallback=True, remove_extra_whitespaces=False,
 )  # fmt: skip
+BERT = models.WordPiece({word: i for i, word in enumerate("[PAD] [UNK] [CLS] [SEP] to To be é e ##n".split())})
 UNIGRAM = ModelProto([*FIRST, *(Piece(word, -5.0 - 0.37 * i) for i, word in enumerate(WORDS)), *(
     Piece(c, -9.0 - 0.11 * i) for i, c in enumerate("▁tobenrhaisqu"))])  # fmt: skip
 TEXTS = ["", " ", "to be", "  to  be\n", "not the 北京 othere", TEXT, "<s>to</s>", "tobenot" * 5]
@@ -98,8 +109,56 @@ def test_a_unigram_model_there_and_back(tmp_path):
     for text in TEXTS[:3] + ["  to  be", *TEXTS[4:5]]:
         assert other.encode(text) == one.encode(text), text
     assert compare(one, other, "to be\n").differences == [(5, 6, [0], [])]  # what the note on white space says
-    with pytest.raises(TokenizerError, match="the stages of this tokenizer do more"):
-        convert(other, tmp_path / "back.model")  # it squeezes spaces by a regular expression
+    back, _, notes = convert(other, tmp_path / "back.model")
+    assert [note for note in notes if "only spaces are removed" in note]
+    for text in [*TEXTS, " to\n", "\tto  be "]:
+        assert back.encode(text) == one.encode(text), text
+        assert back.decode(one.encode(text)) == one.decode(one.encode(text)), text
+
+
+def bert(**options: bool) -> Tokenizer:
+    names = [AddedToken("[UNK]", special=True)]
+    return Tokenizer(BERT, BertNormalizer(**options), BertPreTokenizer(), None, decoders.WordPiece(), names)
+
+
+@pytest.mark.parametrize("lowercase", [True, False])
+def test_a_vocabulary_of_bert_is_read_as_it_was_written(lowercase, tmp_path):
+    one = bert(lowercase=lowercase, strip_accents=lowercase)
+    one.truncation = Truncation(5)
+    other, names, notes = convert(one, tmp_path / "bert-vocab.txt")
+    assert names == [str(tmp_path / "bert-vocab.txt")]
+    assert (
+        other.encode("To bé [UNK]") == one.encode("To bé [UNK]") == ([4, 6, 1, 1, 1] if lowercase else [5, 1, 1, 1, 1])
+    )
+    assert f"lowercase={lowercase}" in notes[0] and "the file has no truncation" in notes[1:]
+
+
+def test_spaces_before_a_text_are_noted(tmp_path):
+    for scheme in "always", "first", "never":
+        one = Tokenizer(
+            models.Unigram([("<unk>", 0.0), ("▁", -1.0), ("a", -2.0)], 0), None, Metaspace(prepend_scheme=scheme)
+        )
+        other, _, notes = convert(one, tmp_path / "x.model")
+        assert other.encode("a a") == one.encode("a a")
+        assert (other.encode(" a") != one.encode(" a")) is any("begins with a space" in note for note in notes)
+
+
+def test_what_a_file_does_not_say_is_noted(tmp_path):
+    mask = AddedToken("<mask>", lstrip=True, special=True)
+    names = {AddedToken("<|endoftext|>", special=True): 0, mask: 300}
+    one = Tokenizer(GPT.model, None, GPT.pre_tokenizer, None, GPT.decoder, names)
+    other, _, notes = convert(one, tmp_path / "vocab.json")
+    assert one.encode("to <mask>", "all") != other.encode("to <mask>", "all") and "'<mask>'" in notes[-1]
+    assert convert(one, tmp_path / "tokenizer.json")[2] == []
+
+
+def test_nothing_is_written_that_could_not_be_read(tmp_path):
+    """A vocabulary whose id 0 is none, as GPT's own is without its special token."""
+    one = Tokenizer(GPT.model, None, GPT.pre_tokenizer, None, GPT.decoder)
+    for write in one.save, lambda path: convert(one, path):
+        with pytest.raises(TokenizerError, match="no token has id 0; tokenizer.json leaves out ids before special"):
+            write(tmp_path / "tokenizer.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_report_shows_the_first_differences(tmp_path):
@@ -133,6 +192,27 @@ def test_differences_are_spans_between_common_borders():
         (Tokenizer(GPT.model, Lowercase(), GPT.pre_tokenizer, None, GPT.decoder), "vocab.json", "without a normalizer"),
         (Tokenizer(GPT.model, None, None, None, decoders.ByteLevel()), "vocab.json", "mean GPT-2's pattern"),
         (GPT, "tokenizer.bin", "which format"),
+        (GPT, "text.txt", "which format"),
+        (Tokenizer(GPT.model, None, ByteLevel(), None, GPT.decoder), "x.tiktoken", "cuts text in another way"),
+        (
+            Tokenizer(GPT.model, None, Split("o", "Isolated"), None, GPT.decoder),
+            "x.tiktoken",
+            "cuts text in another way",
+        ),
+        (Tokenizer(GPT.model, None, None, None, GPT.decoder), "x.tiktoken", "cuts text in another way"),
+        *(
+            (
+                Tokenizer(GPT.model, None, GPT.pre_tokenizer, None, GPT.decoder, ["to be"]),
+                name,
+                "added tokens that are not",
+            )
+            for name in ("x.tiktoken", "vocab.json")
+        ),
+        (Tokenizer(BERT, Lowercase(), BertPreTokenizer()), "vocab.txt", "means BERT's normalizer and pre-tokenizer"),
+        (Tokenizer(BERT, BertNormalizer(clean_text=False), BertPreTokenizer()), "vocab.txt", "means BERT's normalizer"),
+        (Tokenizer(BERT, BertNormalizer(strip_accents=False), BertPreTokenizer()), "vocab.txt", "means BERT's"),
+        (Tokenizer(BERT, BertNormalizer(), Whitespace()), "vocab.txt", "means BERT's normalizer and pre-tokenizer"),
+        (Tokenizer(BERT, BertNormalizer(), BertPreTokenizer(), None, None, ["to"]), "vocab.txt", "but special ones"),
         (
             spm(ModelProto([*LLAMA.pieces, Piece("<x>", 0.0, 4)], BPE, byte_fallback=True)),
             "x.json",

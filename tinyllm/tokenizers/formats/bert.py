@@ -6,6 +6,7 @@ and "[UNK]", BERT's normalizer and pre-tokenizer, [CLS] ... [SEP] around a text.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from tinyllm.errors import TokenizerError
@@ -41,11 +42,30 @@ def write(tokenizer: Tokenizer) -> bytes:
         raise TokenizerError(f"vocab.txt holds a WordPiece, and this is a {type(model).__name__}")
     if (model.unk_token, model.continuing_subword_prefix, model.max_input_chars_per_word) != ("[UNK]", "##", 100):
         raise TokenizerError('vocab.txt means "[UNK]", "##" and words of up to 100 characters; this model has others')
-    if len(tokenizer.tokens) > len(model.tokens):
-        raise TokenizerError("vocab.txt has no added tokens; this tokenizer has some after its vocabulary")
+    stages = normalizers.BertNormalizer(lowercase=lowercases(tokenizer)), pretokenizers.BertPreTokenizer()
+    if (_plain(tokenizer.normalizer), tokenizer.pre_tokenizer) != stages:
+        raise TokenizerError(
+            "vocab.txt means BERT's normalizer and pre-tokenizer, as they are by default but for lowercase; this "
+            "tokenizer has others"
+        )
+    if len(tokenizer.tokens) > len(model.tokens) or any(not token.special for token in tokenizer.added_tokens.values()):
+        raise TokenizerError(
+            "vocab.txt has no added tokens but special ones of its vocabulary; this tokenizer has some"
+        )
     data = b"".join(token + b"\n" for token in model.tokens)
     if vocab_txt.parse(data) != model.vocab:
         raise TokenizerError(
             "vocab.txt can't hold this vocabulary: a token has the end of a line or a space at its end"
         )
     return data
+
+
+def lowercases(tokenizer: Tokenizer) -> bool:
+    """Whether it lowercases text, as BERT's normalizer does: what a vocab.txt doesn't say."""
+    return bool(getattr(tokenizer.normalizer, "lowercase", False))
+
+
+def _plain(stage: Any) -> Any:
+    """BERT's normalizer with `strip_accents` left out where that says nothing new."""
+    same = isinstance(stage, normalizers.BertNormalizer) and stage.strip_accents == stage.lowercase
+    return dataclasses.replace(stage, strip_accents=None) if same else stage

@@ -23,12 +23,13 @@ from tinyllm import _io
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import decoders, models, normalizers
 from tinyllm.tokenizers.added import AddedToken
-from tinyllm.tokenizers.formats import bert, gpt2, load, sentencepiece, tiktoken, tokenizer_json
+from tinyllm.tokenizers.formats import bert, gpt2, sentencepiece, tiktoken, tokenizer_json
 from tinyllm.tokenizers.formats.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED
 from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.sentencepiece import SPACE, SentencePieceDecoder, SentencePieceNormalizer
 
 FORMATS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer.tiktoken")
+SQUEEZE = [normalizers.Strip(), normalizers.Replace({"Regex": " {2,}"}, " ")]  # as SentencePiece does it
 
 
 def convert(tokenizer: Tokenizer, path: str | PathLike[str]) -> tuple[Tokenizer, list[str], list[str]]:
@@ -37,21 +38,41 @@ def convert(tokenizer: Tokenizer, path: str | PathLike[str]) -> tuple[Tokenizer,
     Raises TokenizerError where the format can't hold the tokenizer; then nothing is written.
     """
     file = Path(path)
-    kind = next((one for one in FORMATS if one == file.name), None)
+    kind = next((one for one in FORMATS if file.name.endswith(one)), None)
     kind = kind or next((one for one in FORMATS if one.endswith(file.suffix) and file.suffix not in ("", ".txt")), None)
     if kind is None:
         raise TokenizerError(f"{file}: which format? The name must end like one of {', '.join(FORMATS)}")
     files, notes = converted(tokenizer, kind)
+    other = read_back(tokenizer, kind, [*files.values()])
     names = [file if name == kind else file.with_name(name) for name in files]
     for name, data in zip(names, files.values(), strict=True):
         _io.write_atomic(name, data)
-    options: dict[str, Any] = {}
+    return other, list(map(str, names)), notes + lost(tokenizer, other)
+
+
+def read_back(tokenizer: Tokenizer, kind: str, files: list[bytes]) -> Tokenizer:
+    """The tokenizer that files say that were written from this one; what their format leaves open is as in it."""
+    if kind == "tokenizer.model":
+        return sentencepiece.read(files[0])
     if kind == "vocab.json":
-        options = {"special_tokens": list(tokenizer.special_tokens)}
-    elif kind == "tokenizer.tiktoken":
-        scanner = tokenizer.pre_tokenizer and tokenizer.pre_tokenizer.scanner
-        options = {"pattern": scanner or "gpt2", "special_tokens": tokenizer.special_tokens}
-    return load(file, **options), list(map(str, names)), notes
+        return gpt2.read(files[0], files[1], tokenizer.special_tokens)
+    if kind == "tokenizer.tiktoken":
+        return tiktoken.read(files[0], tiktoken.pattern_of(tokenizer), tokenizer.special_tokens)
+    if kind == "vocab.txt":
+        return bert.read(files[0], bert.lowercases(tokenizer))
+    return tokenizer_json.read(files[0], allow_regex=True)
+
+
+def lost(one: Tokenizer, other: Tokenizer) -> list[str]:
+    """Notes on what goes around a model and is gone."""
+    around = [name for name in ("post_processor", "truncation", "padding") if getattr(one, name) is not None]
+    notes = [f"the file has no {name.replace('_', '-')}" for name in around if getattr(other, name) is None]
+    for i, token in one.added_tokens.items():
+        if i not in other.added_tokens:
+            notes.append(f"{token.content!r} is no special token there")
+        elif other.added_tokens[i] != token:
+            notes.append(f"the file doesn't say in which way the added token {token.content!r} is looked for")
+    return notes
 
 
 def converted(tokenizer: Tokenizer, target: str) -> tuple[dict[str, bytes], list[str]]:
@@ -71,7 +92,8 @@ def converted(tokenizer: Tokenizer, target: str) -> tuple[dict[str, bytes], list
     if target == "tokenizer.tiktoken":
         return {target: tiktoken.write(tokenizer)}, ["the file has neither pattern nor special tokens"]
     if target == "vocab.txt":
-        return {target: bert.write(tokenizer)}, ["the file says nothing of how text is normalized"]
+        note = f"the file doesn't say how text is normalized: read it with lowercase={bert.lowercases(tokenizer)}"
+        return {target: bert.write(tokenizer)}, [note]
     raise TokenizerError(f"format is {target!r}; it must be one of {', '.join(FORMATS)}")
 
 
@@ -92,7 +114,7 @@ def to_huggingface(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
         stages.append(normalizers.Precompiled(normalizer.precompiled_charsmap))
         notes.append("character rules are applied letter by letter, not by the longest match")
     if normalizer.remove_extra_whitespaces:
-        stages += normalizers.Strip(), normalizers.Replace({"Regex": " {2,}"}, " ")
+        stages += SQUEEZE
         notes.append("at both ends of a text all white space is removed, not only spaces")
     if normalizer.add_dummy_prefix:
         stages.append(normalizers.Prepend(SPACE))
@@ -119,8 +141,12 @@ def to_huggingface(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
 def to_sentencepiece(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
     """A tokenizer of Hugging Face's stages that do what SentencePiece does, in SentencePiece's own."""
     model: Any = tokenizer.model
-    charsmap, prefix = _spaces(tokenizer)
+    charsmap, prefix, squeeze = _spaces(tokenizer)
     notes = ["character rules are applied by the longest match, not letter by letter"] if charsmap else []
+    if squeeze:
+        notes.append("at both ends of a text only spaces are removed, not all white space")
+    if prefix and tokenizer.pre_tokenizer is not None:
+        notes.append("a text that begins with a space gets one more before it")
     special = {i for i, token in tokenizer.added_tokens.items() if token.special}
     if set(tokenizer.added_tokens) - special or not all(tokenizer.tokens):
         raise TokenizerError("a .model has no added tokens that are not special, and no gaps; this tokenizer has")
@@ -158,32 +184,34 @@ def to_sentencepiece(tokenizer: Tokenizer) -> tuple[Tokenizer, list[str]]:
     for i, (text, _) in enumerate(vocab):
         if kinds[i] in (NORMAL, USER_DEFINED) and new.encode(text.encode()) != model.encode(text.encode()):
             raise TokenizerError(f"the merges are not those that the scores of a .model give: see the token {text!r}")
-    stage = SentencePieceNormalizer(charsmap, prefix, False)
+    stage = SentencePieceNormalizer(charsmap, prefix, squeeze)
     control = tuple(vocab[i][0] for i in sorted(special) if kinds[i] == CONTROL)
     name = None if unk is None else vocab[unk][0]
-    decoder = SentencePieceDecoder(prefix, False, model.byte_fallback, name, control_symbols=control)
+    decoder = SentencePieceDecoder(prefix, squeeze, model.byte_fallback, name, control_symbols=control)
     names = [AddedToken(name, special=True) for name in control]
     return Tokenizer(new, stage, decoder=decoder, added_tokens=names), notes
 
 
-def _spaces(tokenizer: Tokenizer) -> tuple[bytes, bool]:
-    """The table of character rules, and whether a space is put before the text; for stages that do nothing else."""
+def _spaces(tokenizer: Tokenizer) -> tuple[bytes, bool, bool]:
+    """The table of character rules, whether a space is put before the text, and whether spaces at its ends and all but
+    one of several are removed; for stages that do nothing else.
+    """
     normalizer: Any = tokenizer.normalizer
     pre_tokenizer: Any = tokenizer.pre_tokenizer
     parts = list(getattr(normalizer, "normalizers", [normalizer] if normalizer else []))
     charsmap = b""
     if parts and type(parts[0]).__name__ == "Precompiled":
         charsmap = parts.pop(0).precompiled_charsmap
-    names = [type(part).__name__ for part in parts]
-    if pre_tokenizer is None and names in (["Replace"], ["Prepend", "Replace"]):
-        replace = parts[-1]
-        if replace.pattern in (" ", {"String": " "}) and replace.content == SPACE:
-            if len(parts) == 1 or parts[0].prepend == SPACE:
-                return charsmap, len(parts) == 2
+    squeeze = parts[:2] == SQUEEZE
+    parts = parts[2:] if squeeze else parts
+    marked = normalizers.Replace({"String": " "}, SPACE)
+    if pre_tokenizer is None and parts in ([marked], [normalizers.Prepend(SPACE), marked]):
+        return charsmap, len(parts) == 2, squeeze
     if not parts and type(pre_tokenizer).__name__ == "Metaspace" and pre_tokenizer.replacement == SPACE:
-        return charsmap, pre_tokenizer.prepend_scheme != "never"
+        return charsmap, pre_tokenizer.prepend_scheme != "never", squeeze
     raise TokenizerError(
-        "a .model only makes spaces ▁ and puts one before the text; the stages of this tokenizer do more"
+        "a .model only makes spaces ▁, puts one before the text and removes those that are too many; the stages of "
+        "this tokenizer do more"
     )
 
 

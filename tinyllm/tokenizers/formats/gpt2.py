@@ -56,6 +56,8 @@ def write(tokenizer: Tokenizer) -> tuple[bytes, bytes]:
         raise TokenizerError(
             "vocab.json and merges.txt have no dropout, unknown token, prefix or suffix; this model has"
         )
+    if any(not token.special for token in tokenizer.added_tokens.values()):
+        raise TokenizerError("vocab.json and merges.txt have no added tokens that are not special; this tokenizer has")
     if model.ignore_merges:
         made = {left + right for left, right in model.merges}
         alone = next((token for token in model.vocab if len(token) > 1 and token not in made), None)

@@ -48,7 +48,10 @@ def write(tokenizer: Tokenizer) -> bytes:
     model: Any = tokenizer.model
     if not isinstance(model, models.BPE) or model.characters or tokenizer.normalizer is not None:
         raise TokenizerError("a .tiktoken file holds a BPE of bytes without a normalizer, and this is none")
+    pattern_of(tokenizer)
     special = {i for i, token in tokenizer.added_tokens.items() if token.special}
+    if len(special) < len(tokenizer.added_tokens):
+        raise TokenizerError("a .tiktoken file has no added tokens that are not special; this tokenizer has")
     ranks = {token: i for token, i in model.vocab.items() if i not in special}
     if any((model.dropout, model.unk_token, model.continuing_subword_prefix, model.end_of_word_suffix)):
         raise TokenizerError("a .tiktoken file has no dropout, unknown token, prefix or suffix; this model has")
@@ -63,6 +66,17 @@ def write(tokenizer: Tokenizer) -> bytes:
             "tiktoken takes a piece that is a token whole; this model has tokens that merges don't make"
         )
     return write_ranks(sorted(ranks.items(), key=lambda item: item[1]))
+
+
+def pattern_of(tokenizer: Tokenizer) -> str:
+    """The name of the pattern that it cuts text by. TokenizerError if that is none of PATTERNS."""
+    scanner = tokenizer.pre_tokenizer.scanner if tokenizer.pre_tokenizer is not None else None
+    if scanner is None:
+        raise TokenizerError(
+            f"a .tiktoken file is read with one of the patterns {', '.join(PATTERNS)}; this tokenizer cuts text in "
+            "another way"
+        )
+    return scanner
 
 
 def cutting(pattern: str) -> PreTokenizer:

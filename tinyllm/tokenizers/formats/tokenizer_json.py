@@ -92,6 +92,9 @@ def to_document(tokenizer: Tokenizer) -> dict[str, Any]:
     for i, token in tokens.items():
         if vocab.get(token.content, i) != i:
             raise TokenizerError(f"{token.content!r} and another token look the same in tokenizer.json; rename it")
+    gap = next((i for i, token in enumerate(tokenizer.tokens) if not token), len(tokenizer.tokens))
+    if any(token and not (i in tokens and tokens[i].special) for i, token in enumerate(tokenizer.tokens) if i > gap):
+        raise TokenizerError(f"no token has id {gap}; tokenizer.json leaves out ids before special tokens only")
     return {
         "version": "1.0",
         "truncation": None if tokenizer.truncation is None else as_json(tokenizer.truncation),
