@@ -15,7 +15,7 @@ from tinyllm.tokenizers import BPETokenizer, compiled, decoders, decoding, postp
 from tinyllm.tokenizers.added import AddedToken, Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
-from tinyllm.tokenizers.models import BPE
+from tinyllm.tokenizers.models import BPE, WordLevel
 from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.stage import Decoder, Normalizer, PostProcessor, PreTokenizer, as_json, from_json
 
@@ -81,13 +81,22 @@ def test_added_tokens():
 
     assert parts("a bear, bz <|end|>") == ["bear", "bz"]
     assert parts("a bear<|end|>", "all") == ["bear", "<|end|>"]
-    assert parts("bz bearbz abz bz1 bz_ bz\u0301 -bz-") == ["bz", "bear", "bz"]
+    assert parts("bz bearbz abz bz1 bz_ bz\u0301 bzⒶ -bz-") == ["bz", "bear", "bz"]
     assert parts("a \t XX\n XX  b XX") == [" \t XX\n ", "XX  ", " XX"]
     assert tokenizer.add_tokens(["new", END.content + "!"]) == 296
     assert parts("a newbear") == ["new", "bear"]
     assert tokenizer.decode([290, 294], skip_special_tokens=True) == "new"
     with pytest.raises(TokenizerError, match="'new' is given twice"):
         tokenizer.add_tokens(["new"])
+
+
+def test_a_special_token_that_is_not_recognised_is_text():
+    model = WordLevel({"?": 0, "a": 1, "b": 2}, "?")
+    tokenizer = Tokenizer(model, added_tokens=[AddedToken("a", single_word=True, special=True), "b"])
+    for text, ids in ("a", [1]), ("ab", [0, 2]), ("ba", [2, 0]), ("b", [2]):
+        assert tokenizer.encode(text, ["a"]) == ids == tokenizer.encode_with_offsets(text, "all").ids
+    shouted = Tokenizer(model, Lower(), added_tokens=[AddedToken("a", special=True)])
+    assert shouted.encode("a", "all") == [1] and shouted.encode("A", "all") == [0]
 
 
 def test_ids_of_added_tokens():
@@ -327,6 +336,18 @@ def test_windows_from_the_left_and_of_both_texts():
             Truncation(limit, strategy, stride).apply([two, one], 2)
     with pytest.raises(TokenizerError, match="there is no second text"):
         Truncation(3, "OnlySecond").apply([one], 0)
+
+
+@pytest.mark.parametrize("single, pair", [("[C] $A", "[C] $A $B:1"), ("$A:2 [C]:1", "$B $A:3 [C]:2")])
+def test_windows_have_the_types_of_the_text_that_they_are_cut_from(single, pair):
+    template = postprocess.TemplateProcessing.of(single, pair, {"[C]": 7})
+    for i, texts in enumerate((("abcdef",), ("abcdef", "ghijk"))):
+        types = {None if one.kind == "SpecialToken" else "AB".index(one.id): one.type_id
+                 for one in (template.single, template.pair)[i]}  # fmt: skip
+        whole = made(post_processor=template, truncation=Truncation(5, stride=1)).prepare(*texts)
+        assert whole.overflowing
+        for one in (whole, *whole.overflowing):
+            assert one.type_ids == [types[sequence] for sequence in one.sequence_ids]
 
 
 def test_offsets_without_spaces_and_decoders_by_hand():

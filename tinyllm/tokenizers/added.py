@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
-from unicodedata import category
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.pretokenizers.classes import INSIDE
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # White_Space, as a class of `re`
 SPACE, SPACE_RUN = re.compile(f"[{SPACES}]"), re.compile(f"[{SPACES}]*")
@@ -103,6 +103,5 @@ def characters(several: Iterable[str]) -> str:
 
 
 def in_word(character: str) -> bool:
-    r"""Whether a character is of a word: Unicode's \w (letters, marks, decimal and letter numbers, connectors)."""
-    kind = category(character) if character else "none"
-    return kind[0] in "LM" or kind in ("Nd", "Nl", "Pc") or (character != "" and character in "\u200c\u200d")
+    """Whether this is a character ("" is none) of a word, as classes.Whitespace sees words."""
+    return INSIDE().match(character) is not None

@@ -6,7 +6,8 @@
 
 - In text, the name of a special token is text like any other. Only names passed as `allowed_special` are recognised;
   otherwise whoever writes a prompt could write control tokens into it. Added tokens that are not special are always
-  found.
+  found. The model never reads a special token out of text, not even one that is allowed but was not recognised there
+  (inside a word with `single_word`, or made by the normalizer): there Hugging Face's would, if its vocabulary has it.
 - `encode` gives the ids of a text and nothing else. What a model takes beside (template, pairs, truncation, padding)
   is `prepare`.
 - Ids take the fastest way there is: one compiled function from bytes to ids where the model has it, else stage by

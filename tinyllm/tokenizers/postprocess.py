@@ -2,7 +2,9 @@
 
     bert = TemplateProcessing.of("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", {"[CLS]": 101, "[SEP]": 102})
 
-Names, fields and effects are those of Hugging Face's `tokenizers`.
+Names, fields and effects are those of Hugging Face's `tokenizers`; but for this: windows of a text that is cut get the
+type id of the text. There, a template that numbers the texts otherwise than 0 and 1 (RobertaProcessing without special
+tokens, too) numbers only what is left of them, and the windows stay 0 and 1.
 """
 
 from __future__ import annotations

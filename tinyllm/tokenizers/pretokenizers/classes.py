@@ -36,8 +36,13 @@ def DIGIT() -> re.Pattern[str]:
 
 
 @cache
+def INSIDE() -> re.Pattern[str]:
+    return re.compile(rf"[{word()}\u200c\u200d]")
+
+
+@cache
 def WORD() -> re.Pattern[str]:
-    inside = word() + "\u200c\u200d"
+    inside = INSIDE().pattern[1:-1]
     return re.compile(f"[{inside}]+|[^{inside}{ranges('white_space', True)}]+")
 
 
