@@ -261,3 +261,15 @@ def test_ways_that_never_meet_are_kept_apart(engine: str) -> None:
     unigram = model({"aa": -1.0, "b": -2.0}, engine=engine)
     assert unigram.encode(b"a" * 20_001) == [0] + [1] * 10_000
     assert unigram.encode(b"a" * 20_000 + b"b") == [1] * 10_000 + [2]
+
+
+@pytest.mark.skipif(not compiled(), reason="the compiled core was not built")
+def test_long_ways_leave_in_parts() -> None:
+    """Ways that never meet, of so many tokens that memory is given back while they leave; and the widths of these."""
+    unigram = model({"éé": -1.0, "b": -2.0}, engine="c")
+    n = 300_000
+    data = ("b" + "é" * (2 * n + 1) + "b" * 9).encode() + b"\xff"
+    tokens = [(2, 1), (0, 2), *[(1, 4)] * n, *[(2, 1)] * 9, (0, 1)]
+    assert unigram.tokenize(data) == tokens
+    assert unigram.encode(data) == [token for token, _ in tokens]
+    assert unigram.encode(b"bb") == [2, 2]

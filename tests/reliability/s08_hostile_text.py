@@ -6,10 +6,9 @@ text with U+FFFD for each byte that is no UTF-8, as far as their vocabulary goes
 text. An id that is none raises wherever it stands.
 
 A single line of 100 MB (one letter, random letters, Chinese, spaces, joined emoji) takes at most 60 s, and memory
-of at most 8 times its size, or 8 bytes for each id and 3 times its size where that is more. Two are held to less: a
-Unigram may take 32 times the size (it remembers a way to each byte), and a pipeline that goes stage by stage in Python
-is given 1 MB. Twice the text takes at most 2.3 times as long: in whole tokenizers, in each stage that cuts a text, and
-in each scanner.
+of at most 8 times its size, or 8 bytes for each id and 3 times its size where that is more. One is held to less: a
+pipeline that goes stage by stage in Python is given 1 MB. Twice the text takes at most 2.3 times as long: in whole
+tokenizers, in each stage that cuts a text, and in each scanner.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from tinyllm.tokenizers.pretokenizers import patterns
 
 SAMPLE = "To be, or not to be: that is the question. 天地玄黄宇宙洪荒 éàü 👩‍👩‍👧 def f(x):\n    return x + 1\n" * 20
 SPECIAL = "<|end|>"
-STAGES, UNIGRAM_NAME = "characters, BPE", "SentencePiece, Unigram"
+STAGES = "characters, BPE"
 CUTTERS = [
     pretokenizers.ByteLevel(),
     pretokenizers.WhitespaceSplit(),
@@ -92,7 +91,7 @@ def family() -> dict[str, Tokenizer]:
         STAGES: Tokenizer(characters, norm.NFC(), pretokenizers.Metaspace(), None, decoders.Metaspace(),
                                      [AddedToken(SPECIAL, special=True)]),
         "SentencePiece, BPE": sentencepiece.read(sentencepiece.write_proto(bpe)),
-        UNIGRAM_NAME: sentencepiece.read(sentencepiece.write_proto(unigram)),
+        "SentencePiece, Unigram": sentencepiece.read(sentencepiece.write_proto(unigram)),
         "BERT, WordPiece": bert.read("\n".join(words).encode()),
         "characters": CharTokenizer.train(SAMPLE, ["<unk>", SPECIAL], unk="<unk>"),
     }  # fmt: skip
@@ -233,7 +232,7 @@ def long_lines(bar: Bar, tokenizers: dict[str, Tokenizer]) -> None:
                 process.join()
             limit = max(8 * len(line), 8 * n + 3 * len(line)) + (16 << 20)
             worst_time, worst_memory = max(worst_time, seconds), max(worst_memory, grown / len(line))
-            limit = max(limit, {STAGES: 1 << 30, UNIGRAM_NAME: 32 * len(line) + (16 << 20)}.get(name, 0))
+            limit = max(limit, 1 << 30 if name == STAGES else 0)
             if seconds > (60 if name == STAGES else 60 * size / 1e8 + 1) or grown > limit:
                 bar.failed(f"{name}: {what}: {seconds:.1f} s, {grown / len(line):.1f} times its size, {n:,} ids")
         bar.passed(

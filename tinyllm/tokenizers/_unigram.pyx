@@ -2,13 +2,15 @@
 """The best segmentation under a Unigram model, compiled: the same ids as reference.unigram.viterbi gives, and raw text
 to ids with what SentencePieceNormalizer does in between.
 
-Text passes through a window: as soon as all
-ways that could still win have their beginning in common, that beginning is certain and leaves. So memory doesn't grow
-with the text, and there is no cache that could give another result than the sums of the whole text.
+Text passes through a window (_unigram_window.pxi): as soon as all ways that could still win have their beginning in
+common, that beginning is certain and leaves. Only what passes between two borders of words is remembered
+(_unigram_cache.pxi), and not used where the sums of the whole text could give another result.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
-from cpython.list cimport PyList_Append
+from cpython.list cimport PyList_Append, PyList_New
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, memmove, memset
@@ -18,7 +20,7 @@ from tinyllm.tokenizers._shared cimport MIX, code_point, grown, hash_bytes, zero
 from tinyllm.errors import TokenizerError
 
 cdef enum:
-    PART = 1 << 8  # characters that come into the window at once, and leave it if they can
+    FULL = 1 << 12  # ids, that are then put into a list
     REPLACEMENT = 0xFFFD
     SYMBOL = 0x2581
 
@@ -28,115 +30,49 @@ cdef extern from *:
     """
     const float RESET
 
-ctypedef fused real:
-    float
-    double
-
-
-cdef struct Back:  # the last piece of the best way to a place
-    int32_t length  # 0: no way has been found yet
-    int32_t token
-
-
-cdef struct Window:  # of characters, and the places before, between and behind them
-    uint32_t* points
-    int32_t* codes  # of the trie; after the last one 0
-    uint8_t* widths  # in bytes of the piece that is encoded
-    void* best  # the scores of the best ways to the places: float or double
-    Back* back
-    int32_t* path
-    const int32_t* code_of
-    int64_t capacity, path_capacity
-    int64_t n  # characters in it
-    int64_t at  # of them, so many have all their pieces tried
-    int64_t reached  # the last place that some way goes to
-    int64_t due  # when `at` is here, it's time to look what can leave
-    bint after_unknown
-
-
-cdef int make_room(Window* w, int64_t more) except -1:
-    """For so many characters more."""
-    cdef int64_t had = w.capacity
-    if w.n + more + 1 <= had:
-        return 0
-    cdef int64_t capacity = max(w.n + more + 1, 2 * had)
-    widened(<void**>&w.points, capacity, sizeof(uint32_t))
-    widened(<void**>&w.codes, capacity, sizeof(int32_t))
-    widened(<void**>&w.widths, capacity, sizeof(uint8_t))
-    widened(&w.best, capacity, sizeof(double))
-    widened(<void**>&w.back, capacity, sizeof(Back))
-    w.capacity = capacity
-    return 0
-
-
-cdef int widened(void** block, int64_t count, size_t size) except -1:
-    cdef void* moved = realloc(block[0], count * size)
-    if moved == NULL:
-        raise MemoryError(f"no {count * size} bytes for the characters of a text")
-    block[0] = moved
-    return 0
-
-
-cdef void release(Window* w) noexcept:
-    free(w.points)
-    free(w.codes)
-    free(w.widths)
-    free(w.best)
-    free(w.back)
-    free(w.path)
-
-
-cdef inline void append(Window* w, uint32_t point) noexcept:
-    cdef int64_t n = w.n
-    w.points[n] = point
-    w.codes[n] = w.code_of[point]
-    w.codes[n + 1] = 0
-    w.back[n + 1].length = 0
-    w.n = n + 1
-
+cdef extern from "Python.h":
+    int PyList_SetItem(object list, Py_ssize_t index, PyObject* item) except -1  # takes over a reference to the item
 
 include "_unigram_trie.pxi"
+include "_unigram_window.pxi"
 include "_unigram_normalize.pxi"
 include "_unigram_cache.pxi"
 
 
-cdef bint fill(Window* w, Reader* r, const uint8_t* s, int64_t n, int64_t enough) except -1:
-    """The characters of a piece, until the window has `enough`; whether that was the last. No UTF-8 becomes U+FFFD."""
+cdef int64_t fill(Window* w, const uint8_t* s, int64_t n, int64_t at, int64_t enough) except -1:
+    """The characters of a piece from `at` on, until the window has `enough`; returns where the next one is. No UTF-8
+    becomes U+FFFD.
+    """
     cdef int32_t point
     cdef int size
     make_room(w, max(enough - w.n, 0))
-    while w.n < enough and r.at < n:
-        point = code_point(s + r.at, n - r.at, &size)
-        w.widths[w.n] = size
+    while w.n < enough and at < n:
+        point = code_point(s + at, n - at, &size)
         append(w, REPLACEMENT if point < 0 else point)
-        r.at += size
-    return r.at >= n
-
-
-cdef inline void arrive_unknown(real* best, Back* back, real score, int32_t token) noexcept:
-    if back.length == 0 or score > best[0]:
-        best[0] = score
-        back[0] = Back(1, token)
+        at += size
+    return at
 
 
 cdef class Encoder:
     """`tokens[i]`: the piece of id i in UTF-8, None if it is never read out of text, and its score in `scores`.
 
-    `unknown`: id (or -1) and score of a character that no piece is. `byte_ids`: 256 ids, or empty without byte
-    fallback. `float32`: sums are rounded and start again from 0 beyond RESET.
+    `unknown`: id (or -1) and score of a character that no piece is; `unknown_piece`: how that id is spelled.
+    `byte_ids`: 256 ids, or empty without byte fallback. `float32`: sums are rounded and start again from 0 beyond
+    RESET.
     """
 
     cdef Trie trie
     cdef StretchCache cache  # None where none could be of use
+    cdef Costs costs
     cdef double* scores
-    cdef double least  # of all scores
+    cdef int32_t* lengths
     cdef int32_t unknown
-    cdef double unknown_score
-    cdef bint float32
+    cdef bytes unknown_piece
     cdef int32_t byte_ids[256]
     cdef bint has_bytes
     cdef list numbers  # the int of each id, made once
-    cdef Window spare  # kept between calls
+    cdef PyObject** number_of  # these
+    cdef Window* spare  # kept between calls
 
     def __init__(self, list tokens, list scores, int32_t unknown, double unknown_score, list byte_ids, bint float32):
         cdef int64_t i
@@ -144,318 +80,215 @@ cdef class Encoder:
             raise RuntimeError("made twice")
         self.trie = Trie(tokens, scores)
         self.unknown = unknown
-        self.unknown_score = unknown_score
-        self.float32 = float32
+        self.unknown_piece = tokens[unknown] if unknown >= 0 else None
         self.has_bytes = len(byte_ids) == 256
         for i in range(len(byte_ids)):
             self.byte_ids[i] = byte_ids[i]
         self.numbers = list(range(len(tokens)))
-        self.scores = <double*>zeroed(len(scores), sizeof(double))
-        for i in range(len(scores)):
+        self.number_of = <PyObject**>zeroed(len(tokens), sizeof(PyObject*))
+        self.scores = <double*>zeroed(len(tokens), sizeof(double))
+        self.lengths = <int32_t*>zeroed(len(tokens), sizeof(int32_t))
+        for i in range(len(tokens)):
+            self.number_of[i] = <PyObject*>self.numbers[i]
             self.scores[i] = scores[i]
-            self.least = min(self.least, self.scores[i])
-        self.least = min(self.least, unknown_score)
+            self.lengths[i] = len(tokens[i].decode()) if tokens[i] is not None else 0
+        self.costs = Costs(self.trie.units, self.scores, self.lengths, unknown_score, self.trie.longest, float32)
         symbol = "\u2581".encode()
         if all([score <= 0 for score in scores]) and not any([token and symbol in token[1:] for token in tokens]):
             self.cache = StretchCache(self.trie, tokens)
-            self.cache.scores = self.scores
-            self.cache.unknown_score = unknown_score
+            self.cache.costs = &self.costs
+            self.cache.least = min(scores + [unknown_score])
 
     def __dealloc__(self):
+        free(self.number_of)
         free(self.scores)
-        release(&self.spare)
+        free(self.lengths)
+        release(self.spare)
 
     def encode_piece(self, bytes data not None):
         """The ids of one piece."""
-        cdef list ids = []
-        self.encode(data, ids, None, None)
-        return ids
+        return self.encode(data, None, False)
 
     def tokenize(self, bytes data not None):
         """(id, width in bytes) of each token of one piece."""
-        cdef list ids = []
-        cdef list widths = []
-        self.encode(data, ids, widths, None)
-        return list(zip(ids, widths))
+        return self.encode(data, None, True)
 
     def encode_text(self, Normalizer normalizer not None):
         """A function from the bytes of a text to the ids of what `normalizer` makes of it."""
         def encode(bytes data not None):
-            cdef list ids = []
-            self.encode(data, ids, None, normalizer)
-            return ids
+            return self.encode(data, normalizer, False)
 
         return encode
 
-    cdef int encode(self, bytes data, list ids, list widths, Normalizer normalizer) except -1:
-        """Append to `ids`, and to `widths` if it's not None. The window is this call's own: what makes Python objects
-        can run other code, which might encode.
-        """
-        cdef const uint8_t* s = data
-        cdef int64_t n = len(data)
-        cdef int64_t parts = 0
-        cdef bint ended = False
-        cdef bint by_words = normalizer is not None and self.cache is not None and normalizer.makes_words()
-        cdef Reader reader
-        cdef Window w = self.spare
-        memset(&self.spare, 0, sizeof(Window))
-        memset(&reader, 0, sizeof(Reader))
-        w.n = w.at = w.reached = 0
-        w.due = PART
-        w.after_unknown = False
-        w.code_of = self.trie.codes
+    cdef list encode(self, bytes data, Normalizer normalizer, bint widths):
+        """The window is this call's own: what makes Python objects can run other code, which might encode."""
+        cdef list ids = None
+        cdef Window* w = self.spare
+        self.spare = NULL
+        if w == NULL:
+            w = <Window*>zeroed(1, sizeof(Window))
         try:
-            make_room(&w, 0)
-            w.codes[0] = 0
-            w.back[0].length = 0
-            if self.float32:
-                (<float*>w.best)[0] = 0
+            begin_window(w, self.trie.codes)
+            if normalizer is None:
+                ids = self.take_piece(w, data, len(data), widths)
+            elif self.cache is not None and normalizer.makes_words():
+                ids = self.take_words(w, normalizer, data, len(data))
             else:
-                (<double*>w.best)[0] = 0
-            if by_words:
-                while reader.at < n and normalizer.kind_of(s, n, reader.at) == BLANK:
-                    reader.at += 1
-                if reader.at < n and normalizer.kind_of(s, n, reader.at) == PLAIN:
-                    normalizer.begin(&w, &reader)
-            while not ended:
-                if normalizer is not None:
-                    if by_words and w.n == 0:
-                        self.take_known(&w, normalizer, &reader, s, n, ids)
-                    normalizer.fill(&w, &reader, s, n, w.at + PART + self.trie.longest, by_words)
-                    ended = reader.ended
-                    if reader.held and by_words:  # no piece goes over this place
-                        self.move(&w, w.n, ids, widths)
-                        self.commit(&w, w.n, ids, widths)
-                        w.due = PART
-                        continue
-                else:
-                    ended = fill(&w, &reader, s, n, w.at + PART + self.trie.longest)
-                self.move(&w, w.n if ended else w.n - self.trie.longest, ids, widths)
-                parts += 1
-                if parts & 0xFF == 0:
-                    PyErr_CheckSignals()
-            self.commit(&w, w.n, ids, widths)
+                ids = self.take_text(w, normalizer, data, len(data))
+            return self.flush(w, self.commit(w, w.n, ids))
         finally:
-            if self.spare.points == NULL:
+            if self.spare == NULL:
                 self.spare = w
             else:
-                release(&w)
-        return 0
+                release(w)
 
-    cdef int take_known(
-        self, Window* w, Normalizer normalizer, Reader* r, const uint8_t* s, int64_t n, list ids
-    ) except -1:
-        """Go over all stretches that are known, or soon are, while the window is empty."""
-        cdef const uint8_t* joined = self.cache.joined
-        cdef int64_t start, end, i
-        cdef uint8_t kind
-        cdef int32_t token
-        cdef const Stretch* stretch
-        cdef double sum = (<float*>w.best)[0] if self.float32 else (<double*>w.best)[0]
-        cdef double rounding = 2.0**-22 if self.float32 else 2.0**-51
-        while r.held == r.after_space:  # no space, or one that came from spaces
-            start = r.at
-            if r.held:
-                while start < n and normalizer.kind_of(s, n, start) == BLANK:
-                    start += 1
-            end = start
-            kind = PLAIN
-            while end < n and end - start < KEY:
-                kind = normalizer.kind_of(s, n, end)
-                if kind != PLAIN or (end > start and not joined[s[end - 1] * 128 + s[end]]):
-                    break
-                end += 1
-            if end == start or end - start >= KEY or kind == 0:
-                break
-            token = self.cache.alone[s[start]]
-            if end - start == 1 and not r.held and token >= 0:
-                sum += self.scores[token]
-                if self.float32:
-                    sum = <float>sum
-                PyList_Append(ids, self.numbers[token])
-            else:
-                stretch = self.cache.find(s + start, end - start, r.held)
-                if stretch.n_ids == 0 or not stretch.margin > -rounding * (end - start + 1) * (sum + stretch.score):
-                    break
-                if sum + (KEY + 1) * self.least < -RESET:
-                    break
-                for i in range(stretch.n_ids):
-                    sum += self.scores[stretch.ids[i]]
-                    if self.float32:
-                        sum = <float>sum
-                    PyList_Append(ids, self.numbers[stretch.ids[i]])
-            w.after_unknown = False
-            r.at = end
-            r.held = r.after_space = end < n and kind == BLANK
-            r.at += r.held
-            if end == n:
-                break
-        if self.float32:
-            (<float*>w.best)[0] = <float>sum
-        else:
-            (<double*>w.best)[0] = sum
-        return 0
+    cdef list take_piece(self, Window* w, const uint8_t* s, int64_t n, bint widths):
+        """All of a piece goes into the window. Returns the ids that have left it."""
+        cdef list ids = None
+        cdef int64_t at = 0
+        if widths:
+            w.text = s
+            w.told = 0
+            w.size = n
+        while at < n:
+            at = fill(w, s, n, at, w.at + PART + self.trie.longest)
+            ids = self.move(w, at == n, ids)
+        return ids
 
-    cdef int move(self, Window* w, int64_t end, list ids, list widths) except -1:
-        """Try all pieces that begin before the place `end`, and let go what is certain."""
-        cdef int64_t n = w.n
-        cdef int64_t stop
+    cdef list take_text(self, Window* w, Normalizer normalizer, const uint8_t* s, int64_t n):
+        """All of a text, normalized."""
+        cdef list ids = None
+        cdef Reader reader
+        memset(&reader, 0, sizeof(Reader))
+        while not reader.ended:
+            normalizer.fill(w, &reader, s, n, w.at + PART + self.trie.longest, False)
+            ids = self.move(w, reader.ended, ids)
+        return ids
+
+    cdef list take_words(self, Window* w, Normalizer normalizer, const uint8_t* s, int64_t n):
+        """All of a text, normalized, where no piece goes over the place before a space."""
+        cdef list ids = None
+        cdef Reader reader
+        memset(&reader, 0, sizeof(Reader))
+        while reader.at < n and normalizer.kind_of(s, n, reader.at) == BLANK:
+            reader.at += 1
+        if reader.at < n and normalizer.kind_of(s, n, reader.at) == PLAIN:
+            normalizer.begin(w, &reader)
+        while not reader.ended:
+            if w.n == 0:
+                self.cache.take_known(w, normalizer, &reader, s, n)
+            normalizer.fill(w, &reader, s, n, w.at + PART + self.trie.longest, True)
+            ids = self.move(w, reader.ended or reader.held > 0, ids)
+            if reader.held:
+                ids = self.commit(w, w.n, ids)
+        return ids
+
+    cdef list move(self, Window* w, bint ended, list ids):
+        """Try all pieces that can be tried, and let go what is certain."""
+        cdef int64_t end = w.n if ended else w.n - self.trie.longest
+        cdef int64_t before
         while w.at < end:
-            stop = min(end, w.due)
-            if self.float32:
-                self.advance(w, <float*>w.best, stop)
+            if self.costs.float32:
+                advance(w, &self.costs, <float*>w.best, min(end, w.due))
             else:
-                self.advance(w, <double*>w.best, stop)
+                advance(w, &self.costs, <double*>w.best, min(end, w.due))
             if w.at == w.due:
-                self.commit(w, self.common_beginning(w), ids, widths)
-                w.due = max(<int64_t>PART, 2 * w.at)
-                end -= n - w.n
-                n = w.n
-        return 0
+                before = w.n
+                ids = self.commit(w, common_beginning(w, self.lengths), ids)
+                end -= before - w.n
+        if w.at - w.base > PART + self.trie.longest:
+            drop_characters(w, sizeof(float) if self.costs.float32 else sizeof(double))
+        return ids
 
-    cdef void advance(self, Window* w, real* best, int64_t end) noexcept:
-        """Try all pieces that begin before the place `end`."""
-        cdef const Unit* units = self.trie.units
-        cdef const int32_t* codes = w.codes
-        cdef Back* back = w.back
-        cdef int64_t reached = w.reached
-        cdef int64_t at, to, i
-        cdef int32_t unit, child, token
-        cdef real here, score
-        cdef real unknown_score = <real>self.unknown_score
-        for at in range(w.at, end):
-            here = best[at]
-            if real is float and (here > RESET or here < -RESET):
-                score = here
-                for i in range(at, reached + 1):
-                    if i == at or back[i].length:
-                        best[i] -= score
-                here = 0
-            unit = 0
-            to = at
-            while True:
-                child = units[unit].base + codes[to]
-                if units[child].parent != unit:
-                    break
-                unit = child
-                to += 1
-                token = units[unit].token
-                if token >= 0:
-                    if real is float:
-                        score = here + units[unit].score
-                    else:
-                        score = here + self.scores[token]
-                    if back[to].length == 0 or score > best[to]:
-                        best[to] = score
-                        back[to] = Back(<int32_t>(to - at), token)
-                elif to == at + 1:
-                    arrive_unknown(&best[to], &back[to], here + unknown_score, self.unknown)
-            if to == at:
-                to = at + 1
-                arrive_unknown(&best[to], &back[to], here + unknown_score, self.unknown)
-            reached = max(reached, to)
-        w.reached = reached
-        w.at = max(w.at, end)
+    cdef list commit(self, Window* w, int64_t end, list ids):
+        """The tokens of the best way to the place `end` leave."""
+        cdef int64_t first
+        if end > 0:
+            first = gather(w, end, self.lengths)
+            while end > MANY:
+                leave(w, first - 1)
+                end -= first - 1
+                w.tokens_capacity = w.n + 1
+                widened(<void**>&w.tokens, w.tokens_capacity, sizeof(int32_t))
+                ids = self.emit(w, 1, end // 2, ids)
+                first = end // 2 + 1
+            ids = self.emit(w, first, end, ids)
+            leave(w, end)
+            drop_characters(w, sizeof(float) if self.costs.float32 else sizeof(double))
+        w.due = max(<int64_t>PART, 2 * w.at)
+        return ids
 
-    cdef int64_t common_beginning(self, Window* w) noexcept:
-        """The last place that all ways to the places from w.at on have in common.
-
-        From the last place leftwards: each that a way goes through is marked by the sign of its length.
-        """
-        cdef Back* back = w.back
-        cdef int64_t i, before
-        cdef int64_t ways = 0
-        for i in range(w.at, w.reached + 1):
-            ways += back[i].length > 0
-            back[i].length = -back[i].length
-        i = w.reached
-        while True:
-            if back[i].length < 0:
-                back[i].length = -back[i].length
-                if ways == 1:
-                    return i
-                before = i - back[i].length
-                if back[before].length < 0:
-                    ways -= 1
-                else:
-                    back[before].length = -back[before].length
-                if before == 0:
-                    break
-            i -= 1
-        for i in range(i):
-            if back[i].length < 0:
-                back[i].length = -back[i].length
-        return 0
-
-    cdef int commit(self, Window* w, int64_t end, list ids, list widths) except -1:
-        """Append the tokens of the best way to the place `end`, which becomes the first of the window."""
-        cdef Back* back = w.back
-        cdef int64_t at = end
-        cdef int64_t n = 0
-        cdef int64_t i
+    cdef list emit(self, Window* w, int64_t first, int64_t end, list ids):
+        """tokens[first] to tokens[end] leave."""
+        cdef int64_t stop
         cdef int32_t token
-        if end == 0:
-            return 0
-        w.path = <int32_t*>grown(w.path, &w.path_capacity, end, sizeof(int32_t))
-        while at:
-            w.path[n] = <int32_t>at
-            n += 1
-            at -= back[at].length
-        for i in range(n - 1, -1, -1):
-            token = back[w.path[i]].token
-            if token == self.unknown:
-                self.add_unknown(w, at, w.path[i], ids, widths)
-            else:
-                PyList_Append(ids, self.numbers[token])
-                if widths is not None:
-                    PyList_Append(widths, self.width_of(w, at, w.path[i]))
-            w.after_unknown = token == self.unknown
-            at = w.path[i]
-        n = w.n + 1 - end
-        memmove(w.points, w.points + end, n * sizeof(uint32_t))
-        memmove(w.codes, w.codes + end, n * sizeof(int32_t))
-        memmove(w.widths, w.widths + end, n)
-        if self.float32:
-            memmove(w.best, <float*>w.best + end, n * sizeof(float))
-        else:
-            memmove(w.best, <double*>w.best + end, n * sizeof(double))
-        memmove(back, back + end, n * sizeof(Back))
-        back[0].length = 0
-        w.n -= end
-        w.at -= end
-        w.reached -= end
-        return 0
+        cdef int32_t* to
+        while first <= end:
+            stop = min(first + FULL, end + 1)
+            reserve(w, stop - first)
+            to = w.ids + w.n_ids
+            while first < stop and w.text == NULL:
+                token = w.tokens[first]
+                if token & UNKNOWN or token == self.unknown:
+                    break
+                to[0] = token
+                to += 1
+                first += 1
+                w.after_unknown = False
+            w.n_ids = to - w.ids
+            if first < stop:
+                self.emit_one(w, w.tokens[first])
+                first += 1
+            if w.n_ids >= FULL and w.text == NULL:
+                ids = self.flush(w, ids)
+        return ids
 
-    cdef int64_t width_of(self, Window* w, int64_t start, int64_t end) noexcept:
-        cdef int64_t i
-        cdef int64_t width = 0
-        for i in range(start, end):
-            width += w.widths[i]
-        return width
-
-    cdef int add_unknown(self, Window* w, int64_t start, int64_t end, list ids, list widths) except -1:
-        """What is unknown, as bytes or as one token with what is unknown before it."""
-        cdef int64_t at
+    cdef int emit_one(self, Window* w, int32_t token) except -1:
+        """What is unknown becomes bytes, or one token with what is unknown before it."""
         cdef int32_t width
-        cdef bytes spelled
-        if self.has_bytes:
-            for at in range(start, end):
-                spelled = chr(w.points[at]).encode()
-                width = w.widths[at]
-                for byte in spelled:
-                    PyList_Append(ids, self.numbers[self.byte_ids[<int>byte]])
-                    if widths is not None:
-                        PyList_Append(widths, 1 if width > 0 else 0)
-                    width -= 1
+        if not token & UNKNOWN and token != self.unknown:
+            push(w, token, width_of(w, self.lengths[token]))
+            w.after_unknown = False
             return 0
+        if self.has_bytes:
+            return self.emit_bytes(w, chr(token ^ UNKNOWN) if token & UNKNOWN else self.unknown_piece.decode())
         if self.unknown < 0:
             raise TokenizerError(
-                f"no piece of the vocabulary spells {chr(w.points[start])!r}, and there is no unknown piece"
+                f"no piece of the vocabulary spells {chr(token ^ UNKNOWN)!r}, and there is no unknown piece"
             )
+        width = width_of(w, length_of(token, self.lengths))
         if not w.after_unknown:
-            PyList_Append(ids, self.numbers[self.unknown])
-            if widths is not None:
-                PyList_Append(widths, self.width_of(w, start, end))
-        elif widths is not None:
-            widths[len(widths) - 1] += self.width_of(w, start, end)
+            push(w, self.unknown, width)
+        elif w.text != NULL:
+            w.widths[w.n_ids - 1] += width
+        w.after_unknown = True
         return 0
+
+    cdef int emit_bytes(self, Window* w, str characters) except -1:
+        cdef int32_t width
+        cdef uint8_t byte
+        for character in characters:
+            reserve(w, 4)
+            width = width_of(w, 1)
+            for byte in character.encode():
+                push(w, self.byte_ids[byte], 1 if width > 0 else 0)
+                width -= 1
+        return 0
+
+    cdef list flush(self, Window* w, list ids):
+        """The ids that have left, and their widths if asked for, behind `ids`, which is None if there are none yet."""
+        cdef int64_t n = w.n_ids
+        cdef int64_t i
+        w.n_ids = 0
+        PyErr_CheckSignals()
+        if w.text != NULL:
+            return [(self.numbers[w.ids[i]], w.widths[i]) for i in range(n)]
+        if ids is None:
+            ids = PyList_New(n)
+            for i in range(n):
+                Py_INCREF(<object>self.number_of[w.ids[i]])
+                PyList_SetItem(ids, i, self.number_of[w.ids[i]])
+        else:
+            for i in range(n):
+                PyList_Append(ids, <object>self.number_of[w.ids[i]])
+        return ids

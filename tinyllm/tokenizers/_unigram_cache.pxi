@@ -11,6 +11,11 @@ cdef enum:
     CACHED = 1 << 14  # stretches
 
 
+cdef struct Back:  # the last piece of the best way to a place
+    int32_t length
+    int32_t token
+
+
 cdef struct Stretch:  # one cache line
     uint8_t size  # 0: empty
     uint8_t n_ids  # 0: it has no best way that could be kept
@@ -25,8 +30,8 @@ cdef class StretchCache:
     """Newer stretches take the place of older ones."""
 
     cdef Trie trie
-    cdef const double* scores
-    cdef double unknown_score
+    cdef const Costs* costs
+    cdef double least  # of all scores
     cdef Stretch* stretches
     cdef uint8_t joined[128 * 128]  # whether a piece has these two ASCII characters next to each other
     cdef int32_t alone[128]  # the piece that is this character, or -1
@@ -51,6 +56,60 @@ cdef class StretchCache:
 
     def __dealloc__(self):
         free(self.stretches)
+
+    cdef int take_known(self, Window* w, Normalizer normalizer, Reader* r, const uint8_t* s, int64_t n) except -1:
+        """Go over all stretches that are known, or soon are, while the window is empty; their ids leave it."""
+        cdef int64_t start, end, i
+        cdef uint8_t kind
+        cdef int32_t token
+        cdef const Stretch* stretch
+        cdef const double* scores = self.costs.scores
+        cdef bint float32 = self.costs.float32
+        cdef double sum = (<float*>w.best)[0] if float32 else (<double*>w.best)[0]
+        cdef double rounding = 2.0**-22 if float32 else 2.0**-51
+        reserve(w, FULL + KEY)
+        while r.held == r.after_space and w.n_ids < FULL:  # no space, or one that came from spaces
+            start = r.at
+            if r.held:
+                while start < n and normalizer.kind_of(s, n, start) == BLANK:
+                    start += 1
+            end = start
+            kind = PLAIN
+            while end < n and end - start < KEY:
+                kind = normalizer.kind_of(s, n, end)
+                if kind != PLAIN or (end > start and not self.joined[s[end - 1] * 128 + s[end]]):
+                    break
+                end += 1
+            if end == start or end - start >= KEY or kind == 0:
+                break
+            token = self.alone[s[start]]
+            if end - start == 1 and not r.held and token >= 0:
+                sum += scores[token]
+                if float32:
+                    sum = <float>sum
+                push(w, token, 0)
+            else:
+                stretch = self.find(s + start, end - start, r.held)
+                if stretch.n_ids == 0 or not stretch.margin > -rounding * (end - start + 1) * (sum + stretch.score):
+                    break
+                if sum + (KEY + 1) * self.least < -RESET:
+                    break
+                for i in range(stretch.n_ids):
+                    sum += scores[stretch.ids[i]]
+                    if float32:
+                        sum = <float>sum
+                    push(w, stretch.ids[i], 0)
+            w.after_unknown = False
+            r.at = end
+            r.held = r.after_space = end < n and kind == BLANK
+            r.at += r.held
+            if end == n:
+                break
+        if float32:
+            (<float*>w.best)[0] = <float>sum
+        else:
+            (<double*>w.best)[0] = sum
+        return 0
 
     cdef inline const Stretch* find(self, const uint8_t* s, int64_t n, bint space) noexcept:
         """The stretch of n bytes, 1 to KEY - 1."""
@@ -91,11 +150,11 @@ cdef class StretchCache:
                 unit = child
                 to += 1
                 if units[unit].token >= 0:
-                    arrive_twice(best, second, back, at, to, self.scores[units[unit].token], units[unit].token)
+                    arrive_twice(best, second, back, at, to, self.costs.scores[units[unit].token], units[unit].token)
                 elif to == at + 1:
-                    arrive_twice(best, second, back, at, to, self.unknown_score, -1)
+                    arrive_twice(best, second, back, at, to, self.costs.unknown_score, -1)
             if to == at:
-                arrive_twice(best, second, back, at, at + 1, self.unknown_score, -1)
+                arrive_twice(best, second, back, at, at + 1, self.costs.unknown_score, -1)
         stretch.score = <float>best[n]
         stretch.margin = <float>(best[n] - second[n])
         at = n
