@@ -136,6 +136,14 @@ def test_which_characters_are_punctuation():
             PrunePunctuation(**wrong)
 
 
+@pytest.mark.parametrize(
+    "text", ["cafe\u0301's", "हिन्दी-भाषा", "naïve\u0301-ish", "ไม่-ลาว", "l\u2019e\u0301te\u0301-là"]
+)
+def test_a_mark_is_part_of_the_word_that_it_stands_in(text):
+    assert PrunePunctuation().normalize(of(f"({text}-)")).text == text
+    assert not set(PrunePunctuation(keep=()).normalize(of(text)).text) & set("'\u2019-")
+
+
 def test_addresses_are_kept_whole_and_without_the_end_of_their_sentence():
     keep = PrunePunctuation(keep=("url",))
     assert keep.normalize(of("See (http://x.org/a_(b)?q=1#f), or me.you+z@mail.x.org!")).text == (

@@ -20,10 +20,10 @@ from tinyllm.tokenizers.normalizers._characters import in_categories
 from tinyllm.tokenizers.stage import Normalizer
 
 ACTIONS = ("remove", "space", "isolate", "merge_prev", "merge_next")
-# What is kept, by name: a pattern that looks around one character.
+# What is kept, by name: a pattern that looks around one character. {inside}: a letter, its mark, or a digit.
 KEPT = {
-    "apostrophe": r"(?<=[^\W_])['\u2019](?=[^\W_])",  # don't, O'Brien
-    "hyphen": r"(?<=[^\W_])[-\u2010\u2011](?=[^\W_])",  # well-known
+    "apostrophe": r"(?<={inside})['\u2019](?=[^\W_])",  # don't, O'Brien
+    "hyphen": r"(?<={inside})[-\u2010\u2011](?=[^\W_])",  # well-known
     "number": r"(?<=\d)[.,\u066b\u066c\uff0e\uff0c](?=\d)",  # 3.14, 1,000,000, and Arabic's and full-width ones
 }
 # Addresses, without the punctuation that a sentence ends with.
@@ -79,5 +79,6 @@ class PrunePunctuation(Normalizer):
 @lru_cache(maxsize=16)
 def _pattern(keep: tuple[str, ...], symbols: bool) -> re.Pattern[str]:
     marks = f"[{in_categories('P', 'S') if symbols else in_categories('P')}$+<=>^`|~]"
-    unless = "".join(f"(?!{KEPT[name]})" for name in keep if name in KEPT)
+    inside = f"(?:[^\\W_]|[{in_categories('M')}])"  # Python's \w has no marks
+    unless = "".join(f"(?!{KEPT[name].replace('{inside}', inside)})" for name in keep if name in KEPT)
     return re.compile((f"{URL}|" if "url" in keep else "") + f"{unless}(?P<mark>{marks})")
