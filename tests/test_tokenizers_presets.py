@@ -31,7 +31,7 @@ BPE = BPETokenizer.train(TEXT, 300)
 BYTES = ByteTokenizer(["<|end|>"])
 CHARS = CharTokenizer.train(TEXT, ["<unk>"], unk="<unk>")
 WORDS = WordTokenizer.train([TEXT], None)
-WORDPIECE = WordPieceTokenizer.train([TEXT], 90)
+WORDPIECE = WordPieceTokenizer.train([TEXT], 79)
 SENTENCEPIECE = SentencePieceTokenizer.train([TEXT, TEXT.encode()], 43)
 MERGED = SentencePieceTokenizer.train([TEXT], 60, "bpe", byte_fallback=False)
 ALL = [BPE, BYTES, CHARS, WORDS, WORDPIECE, SENTENCEPIECE, MERGED]

@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -26,6 +27,7 @@ from tinyllm.tokenizers.reference import wordpiece as reference
 from tinyllm.tokenizers.reference.wordpiece import LinMaxMatch, longest_match
 from tinyllm.tokenizers.trainers.wordpiece import SCORES, WordPieceTrainer
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*can give at most|no further merge|.*characters were left out")
 ENGINES = ["python", pytest.param("c", marks=pytest.mark.skipif(not compiled(), reason="no compiled core"))]
 ALPHABETS = ["ab", "ab#", "aé漢#", "a😀\u0301 "]
 PREFIXES = ["##", "", "#", "a", "##é"]
@@ -374,6 +376,26 @@ def test_trainer_takes_a_counter_and_says_how_far_it_is():
     seen: list[tuple[int, int]] = []
     trained = WordPieceTrainer(12).train(counter, lambda done, whole: seen.append((done, whole)))
     assert seen[-1] == (len(trained.vocab) - 10, 2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_text_cannot_give_is_told_before_and_after(engine):
+    """The two words have 4 joints and 9 pairs, so 3 merges at most of pairs that occur 3 times; the long one is out."""
+    seen = []
+    with pytest.warns(UserWarning, match=r"vocab_size is 100, but this text can give at most 8 tokens") as found:
+        words = {b"ab": 3, b"abcd": 2, b"x" * 6: 1}
+        trainer = WordPieceTrainer(100, 3, ("[UNK]",), max_input_chars_per_word=5, engine=engine)
+        vocab = trainer.train(words, lambda done, whole: seen.append((done, whole))).vocab
+    assert list(vocab) == ["[UNK]", "a", "##b", "##c", "##d", "ab"]
+    first, second, third = (str(warning.message) for warning in found)
+    assert first.startswith("1 words of more than 5 characters were left out, the longest of 6;")
+    assert third == (
+        "no further merge raises the likelihood of the text and occurs 3 times: the vocabulary has 6 tokens, not 100"
+    )
+    assert seen[-1] == (1, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        WordPieceTrainer(6, 3, ("[UNK]",), engine=engine).train({b"ab": 3, b"abcd": 2})
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ words, or on the engine.
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -40,8 +41,8 @@ class WordPieceTrainer(Trainer):
     `limit_alphabet`: only so many characters: the initial ones, and the most frequent; of equal ones the smaller.
 
     Words that could not be encoded teach nothing and are left out: those of more than `max_input_chars_per_word`
-    characters, or with a character that is not in the alphabet. So are words that begin with the prefix, whose
-    beginnings would look like continuations.
+    characters (a UserWarning says how many), or with a character that is not in the alphabet. So are words that begin
+    with the prefix, whose beginnings would look like continuations.
     """
 
     vocab_size: int = 30000
@@ -70,8 +71,9 @@ class WordPieceTrainer(Trainer):
     def train(self, words: Any, progress: Callable[[int, int], object] | None = None) -> WordPiece:
         """The model. `words`: pieces (UTF-8) and their counts, a mapping or a WordCounter.
 
-        `progress` is called with how many tokens have been made and how many are wanted. TokenizerError if the special
-        tokens and the characters alone are more than `vocab_size`.
+        `progress` is called with how many tokens have been made and how many are wanted. Before that, a UserWarning
+        says if the text can't fill the vocabulary, and after it, if it didn't. TokenizerError if the special tokens and
+        the characters alone are more than `vocab_size`.
         """
         return WordPiece(
             {token: i for i, token in enumerate(self.learn(words, progress)[0])},
@@ -85,6 +87,19 @@ class WordPieceTrainer(Trainer):
         self, words: Any, progress: Callable[[int, int], object] | None = None
     ) -> tuple[list[str], list[tuple[str, str]]]:
         """The tokens by id, and the merges that made the last of them."""
+        tokens, merges = self._learn(words, progress)
+        if len(tokens) < self.vocab_size:
+            what = "raises the likelihood of the text and occurs" if self.score == "loglik" else "occurs"
+            warnings.warn(
+                f"no further merge {what} {max(self.min_frequency, 1)} times: the vocabulary has {len(tokens)} tokens, "
+                f"not {self.vocab_size}",
+                stacklevel=3,
+            )
+        return tokens, merges
+
+    def _learn(
+        self, words: Any, progress: Callable[[int, int], object] | None
+    ) -> tuple[list[str], list[tuple[str, str]]]:
         kept = self._usable(words)
         tokens = self._first_tokens(kept)
         if len(tokens) > self.vocab_size:
@@ -92,9 +107,12 @@ class WordPieceTrainer(Trainer):
                 f"vocab_size is {self.vocab_size}, but special tokens and characters are {len(tokens)} already; "
                 "raise it, or set limit_alphabet"
             )
+        reach = self._reach(kept, len(tokens))
         prefix = self.continuing_subword_prefix
         if choose(self.engine) == "python":
             merges = reference.train(kept, tokens, self.vocab_size, self.score, self.min_frequency, prefix)
+            if progress is not None:
+                progress(len(merges), reach)
             return tokens + [a + b.removeprefix(prefix) for a, b in merges], merges
         given = frozenset(tokens)
         merges = []
@@ -107,12 +125,28 @@ class WordPieceTrainer(Trainer):
             tokens.append(token)
             return True
 
-        self._compiled(tokens, kept).run(self.vocab_size, accept, progress)
+        self._compiled(tokens, kept).run(
+            self.vocab_size, accept, None if progress is None else lambda done, _: progress(done, reach)
+        )
         return tokens, merges
+
+    def _reach(self, words: Mapping[str, int], n_first: int) -> int:
+        """How many merges there can be: each one closes a joint of two symbols in a distinct word, and min_frequency of
+        them in the text.
+        """
+        joints = sum(len(word) - 1 for word in words)
+        occurrences = sum((len(word) - 1) * count for word, count in words.items())
+        most = min(joints, occurrences // max(self.min_frequency, 1))
+        if n_first + most < self.vocab_size:
+            warnings.warn(
+                f"vocab_size is {self.vocab_size}, but this text can give at most {n_first + most} tokens", stacklevel=5
+            )
+        return min(most, self.vocab_size - n_first)
 
     def _usable(self, words: Any) -> dict[str, int]:
         """The words that take part in training, as str."""
         counts: Counter[str] = Counter()
+        skipped = longest = 0
         for piece, count in words.items():
             word = piece.decode("utf-8", "replace")
             if count < 0:
@@ -120,6 +154,14 @@ class WordPieceTrainer(Trainer):
             begins = self.continuing_subword_prefix and word.startswith(self.continuing_subword_prefix)
             if count and 0 < len(word) <= self.max_input_chars_per_word and not begins:
                 counts[word] += count
+            elif len(word) > self.max_input_chars_per_word:
+                skipped, longest = skipped + count, max(longest, len(word) if count else 0)
+        if skipped:
+            warnings.warn(
+                f"{skipped} words of more than {self.max_input_chars_per_word} characters were left out, the longest "
+                f"of {longest}; a pre-tokenizer that cuts them, or a larger max_input_chars_per_word, keeps them",
+                stacklevel=5,
+            )
         if sum(len(word) * count for word, count in counts.items()) >= 1 << 53:
             raise TokenizerError("the words have 2**53 characters or more in all; train on a part of the text")
         if self.limit_alphabet is None:
