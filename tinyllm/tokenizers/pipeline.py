@@ -41,8 +41,9 @@ class Tokenizer:
     """See the top of the file. `tokens[i]` is the spelling of id i as bytes, b"" where a vocabulary has a gap.
 
     `added_tokens`: AddedToken or names, or a mapping of these to their ids. Those that the model's vocabulary has keep
-    its id, others get the next ids after it. All attributes are to be read, not written, but for `truncation` and
-    `padding`, which `prepare` uses.
+    its id, others get the next ids after it. `model` is the given one, or where special tokens are in its vocabulary
+    one like it that never reads them out of text; `model.seed` begins the random numbers of BPE dropout anew.
+    All attributes are to be read, not written, but for `truncation` and `padding`, which `prepare` uses.
     """
 
     def __init__(
@@ -67,8 +68,8 @@ class Tokenizer:
 
     def _set(self, vocabulary: Vocabulary) -> None:
         """All that follows from the stages and the vocabulary."""
-        model = self.model.reserving(vocabulary.special_ids)
-        self._vocabulary, self._model = vocabulary, model
+        self.model = model = self.model.reserving(vocabulary.special_ids)
+        self._vocabulary = vocabulary
         self.tokens, self.added_tokens = vocabulary.tokens, vocabulary.added
         self._fused: Fused | None = model.fused(self.normalizer, self.pre_tokenizer)
         self._fused_rest: Fused | None = model.fused(None, self.pre_tokenizer) if self.normalizer else self._fused
@@ -163,7 +164,7 @@ class Tokenizer:
                     elif self._fused_rest is not None and (self._anywhere or piece.starts[0] == 0):
                         ids += self._fused_rest(_bytes(piece.text))
                     else:
-                        ids += self._model.encode(_bytes(piece.text))
+                        ids += self.model.encode(_bytes(piece.text))
         return ids
 
     def encode_batch(self, texts: Iterable[Text], allowed_special: str | Iterable[str] = ()) -> list[list[int]]:
@@ -187,7 +188,7 @@ class Tokenizer:
                         spans.add_token(known, *piece.span(0, len(piece.text)), done=True)
                     else:
                         part = _bytes(piece.text)
-                        spans.add_piece(piece, part, self._model.tokenize(part))
+                        spans.add_piece(piece, part, self.model.tokenize(part))
         return Encoding.of(spans.ids, spans.spans)
 
     def _quick(self, spans: Spans, data: bytes, found_later: Finder | None) -> bool:
@@ -277,6 +278,8 @@ class Tokenizer:
         model = as_json(self.model)
         if isinstance(model.get("vocab"), dict):
             del model["vocab"]  # the tokens say it, and whether the model or the added tokens have a name is no matter
+        if "reserved" in model:
+            model["reserved"] = sorted(set(model["reserved"]) - self._vocabulary.special_ids)  # these are with `added`
         tokens = [token.hex() for token in self.tokens]
         added = [[i, as_json(token)] for i, token in sorted(self.added_tokens.items())]
         whole = [model, tokens, [as_json(stage) for stage in stages], added]

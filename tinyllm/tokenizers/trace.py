@@ -122,7 +122,7 @@ def trace(tokenizer: Tokenizer, text: str) -> Trace:
     if len(text) > LIMIT:
         raise TokenizerError(f"the text has {len(text)} characters; a trace shows at most {LIMIT}")
     utf8(text)
-    model = tokenizer._model  # which reads no special token out of text
+    model = tokenizer.model
     steps = _steps(model)
     pieces = []
     for part, known in _parts(tokenizer, text):

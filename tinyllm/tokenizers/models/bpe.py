@@ -17,7 +17,7 @@ from typing import Any
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.engine import choose, core
-from tinyllm.tokenizers.reference.bpe_encode import Reference, Rules, is_utf8, merges_of
+from tinyllm.tokenizers.reference.bpe_encode import MASK, Reference, Rules, is_utf8, merges_of
 from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer
 
 MAX_ID = 1 << 22
@@ -32,6 +32,7 @@ class Merging(Model):
     engine: str | None
     dropout: float | None
     _reserved: frozenset[int] = frozenset()
+    _seed = 0
 
     @property
     def rules(self) -> Rules:
@@ -49,6 +50,7 @@ class Merging(Model):
                 self._encoders[scanner] = core("bpe").Encoder(self.rules, scanner)
             else:
                 self._encoders[scanner] = Reference(self.rules)
+            self._encoders[scanner].seed(self._seed)
         return self._encoders[scanner]
 
     @property
@@ -57,7 +59,8 @@ class Merging(Model):
 
     def seed(self, seed: int) -> None:
         """Begin the random numbers of dropout anew; they follow from the seed and the pieces since then."""
-        for encoder in self._encoders.values() or [self._any_encoder]:
+        self.__dict__["_seed"] = seed = seed & MASK
+        for encoder in self._encoders.values():
             encoder.seed(seed)
 
     def tokenize(self, piece: bytes) -> list[tuple[int, int]]:
