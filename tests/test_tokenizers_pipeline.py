@@ -142,7 +142,7 @@ def test_the_longest_name_is_found_from_left_to_right(names, text):
 @pytest.mark.parametrize(
     ("slot", "stage"),
     [
-        (Decoder, decoders.WordPiece(cleanup=False)),
+        (Decoder, decoders.WordPiece(cleanup=True)),
         (
             Decoder,
             decoders.Sequence((decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.CTC())),
@@ -193,6 +193,7 @@ TOKENS = [
 ]
 DECODERS = [
     decoders.WordPiece(),
+    decoders.WordPiece(cleanup=True),
     decoders.Metaspace(),
     decoders.Metaspace(prepend_scheme="never"),
     decoders.ByteLevel(),
@@ -201,7 +202,7 @@ DECODERS = [
         (decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 2, 2))
     ),
     decoders.CTC(),
-    decoders.Sequence((decoders.Replace("a", ""), decoders.WordPiece(), decoders.Fuse())),
+    decoders.Sequence((decoders.Replace("a", ""), decoders.WordPiece(cleanup=True), decoders.Fuse())),
     None,
 ]
 

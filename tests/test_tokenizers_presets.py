@@ -63,7 +63,7 @@ def test_text_comes_back(text):
 def test_what_each_learns():
     assert WORDS.tokens[:4] == [b"<unk>", b"be", b"the", b"to"]  # twice in each sentence, in string order
     assert WORDS.decode(WORDS.encode("to be, or nothing")) == "to be , or <unk>"
-    assert WORDPIECE.decode(WORDPIECE.prepare("To be, or not").ids) == "[CLS] to be, or not [SEP]"
+    assert WORDPIECE.decode(WORDPIECE.prepare("To be, or not").ids) == "[CLS] to be , or not [SEP]"
     assert WORDPIECE.decode(WORDPIECE.prepare("To be", "or not").ids, skip_special_tokens=True) == "to be or not"
     assert SENTENCEPIECE.tokens[:3] == [b"<unk>", b"<s>", b"</s>"] and SENTENCEPIECE.vocab_size == 43
     assert BYTES.encode("a<|end|>", "all") == [98, 0] and BYTES.vocab_size == 257

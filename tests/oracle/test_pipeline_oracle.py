@@ -225,7 +225,7 @@ TOKENS = [
 ]
 TOKENS += [" .", "do not", "n't", "  ab  ", "'", "é", "北"]
 DECODERS = [
-    (decoders.WordPiece(), hf.decoders.WordPiece()),
+    (decoders.WordPiece(cleanup=True), hf.decoders.WordPiece()),
     (decoders.WordPiece("@@", False), hf.decoders.WordPiece("@@", cleanup=False)),
     (decoders.Metaspace(), hf.decoders.Metaspace()),
     (decoders.Metaspace("▁", "never"), hf.decoders.Metaspace("▁", "never")),

@@ -53,10 +53,12 @@ class SpacedFlow(Whole):
 
 @dataclass(frozen=True)
 class WordPiece(FlowDecoder):
-    """Words apart by spaces, their parts (that begin with `prefix`) joined. `cleanup`: no space before punctuation."""
+    """Words apart by spaces, their parts (that begin with `prefix`) joined. `cleanup`: no space before punctuation,
+    and " do not" is " don't": off, where Hugging Face's library has it on, for it changes what the tokens say.
+    """
 
     prefix: str = "##"
-    cleanup: bool = True
+    cleanup: bool = False
 
     def flows(self) -> list[Flow]:
         return [WordPieceFlow(self.prefix.encode(), self.cleanup)]
