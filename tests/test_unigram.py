@@ -171,6 +171,15 @@ def test_kinds_say_what_is_read_out_of_text(engine: str) -> None:
     assert every.reserving(frozenset()) is every
 
 
+def test_what_a_text_cannot_be_scores_ten_less_than_the_worst_and_a_symbol_a_tenth_a_byte() -> None:
+    """SentencePiece's two constants, which ids alone seldom show."""
+    pieces = [("<unk>", 0.0), ("<s>", -99.0), ("a", -1.0), ("b", -7.5), ("日b", -30.0)]
+    arcs = Unigram(pieces, 0, False, [UNKNOWN, CONTROL, NORMAL, NORMAL, USER_DEFINED]).lattice("a?日b")
+    assert arcs[0] == [(0, 1, 2, -1.0)] and arcs[1] == [(1, 2, 0, -17.5)]
+    assert arcs[2] == [(2, 3, 0, -17.5), (2, 4, 4, reference.single(0.1 * 3))]
+    assert Unigram(pieces, 0).lattice("?")[0][0].score == -109.0  # of Hugging Face's every piece is normal
+
+
 def test_what_cannot_be_a_vocabulary_is_refused() -> None:
     for vocab, words in [
         ([], "empty"),

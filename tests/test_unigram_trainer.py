@@ -150,6 +150,35 @@ def test_the_result_depends_on_the_counts_alone(engine: str) -> None:
     assert model.vocab[3:] == sorted(model.vocab[3:], key=lambda item: (-item[1], item[0]))
 
 
+def test_pruning_leaves_three_quarters_until_a_tenth_more_than_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    prune = reference.Training.prune
+
+    def spied(training: reference.Training, size: int) -> None:
+        sizes.append((len(training), size))
+        prune(training, size)
+
+    monkeypatch.setattr(reference.Training, "prune", spied)
+    UnigramTrainer(vocab_size=60, engine="python").train(sentences(80))
+    assert len(sizes) >= 2 and sizes[-1][1] == 66, sizes
+    for before, size in sizes:
+        assert size == max(66, int(0.75 * before))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_characters_that_are_covered_are_in_the_vocabulary_and_no_others(engine: str) -> None:
+    """Of 100 characters 98 are a, and that is enough for a share of 0.98."""
+    trainer = UnigramTrainer(vocab_size=4, character_coverage=0.98, engine=engine)
+    assert [piece for piece, _ in trainer.train({b"a" * 49: 2, b"b": 1, b"c": 1}).vocab[3:]] == ["a"]
+
+
+def test_characters_that_em_drops_come_back_just_above_the_least_score() -> None:
+    learned = [(b"ab", -1.0), (b"c", -5.0), (b"cab", -3.0), (b"ba", -3.0), (b"bb", -4.0)]
+    final = UnigramTrainer()._final(learned, ["q", "c", "u"], 6)
+    expected = {"ab": -1.0, "ba": -3.0, "cab": -3.0, "u": reference.single(-4.9999), "c": -5.0, "q": -5.0}
+    assert final == list(expected.items())
+
+
 def test_pieces_keep_to_the_rules() -> None:
     words = sentences(300) | {b"\xe2\x96\x81<s>et<s>": 200, "▁1a1a".encode(): 90}
     model = UnigramTrainer(vocab_size=75, user_defined_symbols=("et",), max_piece_length=6).train(words)
