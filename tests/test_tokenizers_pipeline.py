@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import BPETokenizer, compiled, decoders, decoding, postprocess
+from tinyllm.tokenizers import names as searching
 from tinyllm.tokenizers.added import AddedToken, Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
 from tinyllm.tokenizers.models import BPE, WordLevel
+from tinyllm.tokenizers.normalizers import Replace
 from tinyllm.tokenizers.pipeline import Tokenizer
 from tinyllm.tokenizers.stage import Decoder, Normalizer, PostProcessor, PreTokenizer, as_json, from_json
 
@@ -124,19 +126,53 @@ def test_normalized_added_tokens():
     assert [pair for pair in found if pair[1] >= 290] == [("One", 290), ("one", 290), ("TWO", 291)]
 
 
-NAMES = st.lists(st.text("ab <", min_size=1, max_size=4), min_size=1, max_size=8, unique=True)
+NAMES = st.lists(st.text("ab <", min_size=1, max_size=8), min_size=1, max_size=8, unique=True)
 
 
 @fixed
-@given(NAMES, st.text("ab <", max_size=30))
-def test_the_longest_name_is_found_from_left_to_right(names, text):
+@given(st.data(), NAMES, st.integers(0, 1), st.integers(0, 8))
+def test_the_longest_name_is_found_from_left_to_right(data, names, tried, block):
+    text = "".join(data.draw(st.lists(st.sampled_from([*names, *"ab <"]), max_size=30)))
     pattern = re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))))
     finder = Finder((name, AddedToken(name), i) for i, name in enumerate(names))
+    with mock.patch.multiple(searching, TRIED=tried, BLOCK=block):  # read backwards sooner, and less at a time
+        few = list(finder.cut(text))
     parts = list(finder.cut(text))
+    assert few == parts
     assert "".join(text[a:b] for a, b, _ in parts) == text
     assert [(a, b, i) for a, b, i in parts if i is not None] == [
         (*m.span(), names.index(m.group())) for m in pattern.finditer(text)
     ]
+
+
+@fixed
+@given(st.data(), st.integers(0, 1), st.integers(0, 8))
+def test_flags_of_names_where_the_text_is_read_backwards(data, tried, block):
+    flags = st.booleans()
+    token = st.builds(AddedToken, st.text("ab ", min_size=1, max_size=4), flags, flags, flags)
+    tokens = data.draw(st.lists(token, max_size=6, unique_by=lambda one: one.content))
+    text = "".join(data.draw(st.lists(st.sampled_from([*(one.content for one in tokens), *"ab -"]), max_size=20)))
+    finder = Finder((one.content, one, i) for i, one in enumerate(tokens))
+    with mock.patch.multiple(searching, TRIED=tried, BLOCK=block):
+        few = list(finder.cut(text))
+    assert few == list(finder.cut(text))
+
+
+@pytest.mark.parametrize("names", [["a" * 2000 + "b"], ["a", "a" * 2000 + "b"], ["a" * n + "b" for n in range(300)]])
+def test_a_long_name_that_nearly_fits_everywhere_stalls_nothing(names):
+    """With time that grows as text times name, these would take minutes."""
+    tokenizer = made(*names)
+    for text in "a" * 200_000, ("a" * 1999 + "-") * 100, names[-1] * 50 + "a" * 100_000:
+        encoding = tokenizer.encode_with_offsets(text) if len(names) == 1 else None
+        ids = tokenizer.encode(text)
+        assert encoding is None or encoding.ids == ids
+        assert tokenizer.decode(ids) == text
+        assert ids.count(tokenizer.id_of(names[-1])) == text.count(names[-1])
+
+
+def test_a_name_of_which_normalization_leaves_nothing():
+    tokenizer = made("e", normalizer=Replace({"String": "e"}, ""))
+    assert tokenizer.decode(tokenizer.encode("see be")) == "s b"
 
 
 @pytest.mark.parametrize(

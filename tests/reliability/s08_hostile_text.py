@@ -37,6 +37,7 @@ from tinyllm.tokenizers import (
     pretokenizers,
 )
 from tinyllm.tokenizers import normalizers as norm
+from tinyllm.tokenizers.added import Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.formats import bert, sentencepiece
 from tinyllm.tokenizers.formats.sentencepiece import BPE, BYTE, CONTROL, UNIGRAM, UNKNOWN, ModelProto, Piece
@@ -269,6 +270,12 @@ def slowest_doubling(work: Callable[[Any], object], make: Callable[[int], Any], 
     return ratio
 
 
+def half_as_long(n: int) -> tuple[Finder, str]:
+    """A text of a letter, and a name of half as many of it and another one."""
+    name = "a" * (n // 2) + "b"
+    return Finder([(name, AddedToken(name), 0)]), "a" * n
+
+
 def growth(bar: Bar, tokenizers: dict[str, Tokenizer]) -> None:
     """Twice the text, at most 2.3 times the time: whole tokenizers, then what cuts a text, alone."""
 
@@ -281,6 +288,11 @@ def growth(bar: Bar, tokenizers: dict[str, Tokenizer]) -> None:
     lines = [lambda n, make=make: make(n).encode() for make in LINES.values()]
     for name, tokenizer in tokenizers.items():
         hold(name, tokenizer.encode, lines, 50_000 if name == STAGES else 1_000_000)
+    named = BPETokenizer.train(SAMPLE, 320, [SPECIAL])
+    named.add_tokens(["a" * 2000 + "b"])
+    almost = [lambda n: "a" * n, lambda n: ("a" * 1999 + "-") * (n // 2000), lambda n: ("a" * 2000 + "b") * (n // 2001)]
+    hold("an added token of 2,001 letters", named.encode, almost, 100_000)
+    hold("an added token half as long as the text", lambda one: list(one[0].cut(one[1])), [half_as_long], 2_000)
     texts = [lambda n, unit=unit: Aligned.of(unit * (n // len(unit))) for unit in UNITS]
     for stage in CUTTERS:
         hold(type(stage).__name__, stage.pieces, texts, 40_000)

@@ -1,8 +1,8 @@
 """Tokens that are found in the text before a model sees it: special tokens, and whatever a vocabulary was extended by.
 
 At each place the longest name that begins there is found, from left to right, without overlap. What an added token
-asks for beside (to stand alone, to take the space around it) is as in Hugging Face's `tokenizers`. Names are looked
-for along a trie, from the characters that some name begins with: hundreds of names cost no more than a few.
+asks for beside (to stand alone, to take the space around it) is as in Hugging Face's `tokenizers`. How names are looked
+for is in names.py: hundreds cost no more than a few, and long ones no more than short ones.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.names import Names, Search
 from tinyllm.tokenizers.pretokenizers.classes import INSIDE
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # White_Space, as a class of `re`
 SPACE, SPACE_RUN = re.compile(f"[{SPACES}]"), re.compile(f"[{SPACES}]*")
-FEW = 16  # first characters, each tried in turn
-END = ""  # the key under which a node of the trie has the token whose name ends there
 
 
 @dataclass(frozen=True)
@@ -43,27 +41,17 @@ class AddedToken:
 
 
 class Finder:
-    """Finds names in a text. `names`: each as it stands in the text, its token, its id; none twice."""
+    """Finds names in a text. `names`: each as it stands in the text, its token, its id."""
 
     def __init__(self, names: Iterable[tuple[str, AddedToken, int]]) -> None:
-        self._trie: dict[str, Any] = {}
-        for name, token, number in names:
-            node = self._trie
-            for character in name:
-                node = node.setdefault(character, {})
-            if name:
-                node.setdefault(END, (token, number))
-        self._first = re.compile(beginnings(self._trie))
+        self._names = Names((name, (token, number)) for name, token, number in names)
 
     def cut(self, text: str) -> Iterator[tuple[int, int, int | None]]:
         """The text as (start, end, id of the token found there, or None): a partition, no part empty."""
         done, at = 0, 0
-        while begin := self._first.search(text, at):
-            start = begin.start()
-            at, found = self._longest(text, start)
-            if found is None:
-                continue
-            token, number = found
+        search = Search(self._names, text)
+        while found := search.next(at):
+            start, at, (token, number) = found
             if token.single_word and (in_word(text[start - 1 : start]) or in_word(text[at : at + 1])):
                 continue
             while token.lstrip and start > done and SPACE.match(text, start - 1):
@@ -76,30 +64,6 @@ class Finder:
             done = at
         if done < len(text):
             yield done, len(text), None
-
-    def _longest(self, text: str, start: int) -> tuple[int, tuple[AddedToken, int] | None]:
-        """The end of the longest name that begins at `start`, and its token; start + 1 and None if none does."""
-        node, found, end = self._trie, None, start + 1
-        for i in range(start, len(text)):
-            below = node.get(text[i])
-            if below is None:
-                break
-            node = below
-            if END in node:
-                found, end = node[END], i + 1
-        return end, found
-
-
-def beginnings(trie: dict[str, Any]) -> str:
-    """A regular expression for where a name may begin: its first two characters, if not too many names differ there."""
-    if len(trie) > FEW:
-        return characters(trie)
-    return "|".join(re.escape(c) + ("" if END in below else characters(below)) for c, below in trie.items())
-
-
-def characters(several: Iterable[str]) -> str:
-    """The class of these characters."""
-    return f"[{''.join(map(re.escape, several))}]"
 
 
 def in_word(character: str) -> bool:
