@@ -70,7 +70,8 @@ class Search(Generic[V]):
             self._read_to = start + max(BLOCK, self._names.longest)
             self._read = self._names.backwards.found(self._text, start, self._read_to, self._names.longest)
             return self._read.get(start)
-        node, found, text, at = self._names.trie, None, self._text, start
+        node: Any = self._names.trie
+        found, text, at = None, self._text, start
         for at in range(start, len(text)):
             node = node.get(text[at])
             if node is None:
