@@ -7,8 +7,7 @@ those of the whole piece, but for the last few, so they are found from left to r
 another depends on these two alone. It holds if the merges inside each token came in order of rank; `settle` checks it.
 """
 
-from cpython.list cimport PyList_New, PyList_SetItem
-from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
+from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -46,6 +45,7 @@ cdef void* table(int64_t count, size_t size) except NULL:
 include "_segment.pxi"
 include "_trie.pxi"
 include "_encode.pxi"
+include "_ids.pxi"
 
 ctypedef int64_t (*Cutter)(const uint8_t* s, int64_t i, int64_t n) noexcept nogil
 
@@ -97,7 +97,6 @@ cdef class Encoder:
 
     def __cinit__(self, rules, scanner=None, bint cached=True, bint linear=True):
         cdef int64_t i
-        cdef object number
         self.rules = rules  # keeps the bytes that are pointed to
         self.n_symbols = len(rules.tokens)
         self.n_ids = rules.n_ids
@@ -121,11 +120,7 @@ cdef class Encoder:
             trie_pave(&self.atomic, <const uint8_t*><bytes>name, len(name))
         self.cached = cached
         self.cutter = NULL if scanner is None else <Cutter><void*>scanner_of(scanner)
-        self.numbers = <PyObject**>zeroed(self.n_ids, sizeof(PyObject*))
-        for i in range(self.n_ids):
-            number = i
-            Py_INCREF(number)
-            self.numbers[i] = <PyObject*>number
+        self.numbers = numbers_made(self.n_ids)
         if self.has_unused:
             self.no_parts = <int32_t*>zeroed(self.n_symbols, 2 * sizeof(int32_t))
             for i in range(2 * self.n_symbols):
@@ -142,10 +137,7 @@ cdef class Encoder:
             after = w.next
             free_work(w)
             w = after
-        if self.numbers != NULL:
-            for i in range(self.n_ids):
-                Py_XDECREF(self.numbers[i])
-        free(self.numbers)
+        numbers_free(self.numbers, self.n_ids)
         free(self.no_parts)
         free(self.merges)
         free(self.sieve)
@@ -366,21 +358,7 @@ cdef class Encoder:
         return 0
 
     cdef list listed(self, Work* w):
-        """`out` as a list of int. From the end, so that memory of a long `out` goes while that of the list comes."""
-        cdef int64_t i
-        cdef void* less
-        cdef PyObject* number
-        cdef list ids = PyList_New(w.out_size)
-        for i in range(w.out_size - 1, -1, -1):
-            number = self.numbers[w.out[i]]
-            Py_INCREF(<object>number)  # PyList_SetItem takes the reference over
-            PyList_SetItem(ids, i, <object>number)
-            if i & (16 * BATCH - 1) == 0 and w.out_capacity > 16 * BATCH:
-                less = realloc(w.out, max(i, 1) * sizeof(int32_t))
-                if less != NULL:
-                    w.out = <int32_t*>less
-                    w.out_capacity = max(i, 1)
-        return ids
+        return listed(&w.out, &w.out_capacity, w.out_size, self.numbers)
 
     cdef Work* work(self) except NULL:
         """A Work that nobody else uses, until it is put back."""

@@ -6,13 +6,14 @@ Tokens are UTF-8, and so are the words: a token that ends where no character end
 characters give the same tokens.
 """
 
-from cpython.list cimport PyList_New, PyList_SetItem
-from cpython.ref cimport Py_INCREF
+from cpython.ref cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memchr, memcpy, memset
 
 from tinyllm.tokenizers._shared cimport MIX, code_point, grown, zeroed
+
+include "_ids.pxi"
 
 cdef enum:
     START = 0  # the root of what may begin a word
@@ -60,15 +61,18 @@ cdef class Matcher:
     cdef int64_t n_nodes, nodes_capacity, labels_capacity, n_links, links_capacity
     cdef readonly int32_t unknown
     cdef int64_t limit
-    cdef list numbers  # the int of each id, made once
+    cdef PyObject** numbers  # the int of each id, made once
+    cdef int64_t n_numbers
 
     def __cinit__(self, list tokens, bytes prefix not None, int32_t unknown, int64_t limit, int64_t vocab_size):
         self.unknown = unknown
         self.limit = limit
-        self.numbers = list(range(vocab_size))
+        self.numbers = numbers_made(vocab_size)
+        self.n_numbers = vocab_size
         self.build(tokens, prefix)
 
     def __dealloc__(self):
+        numbers_free(self.numbers, self.n_numbers)
         free(self.nodes)
         free(self.labels)
         free(self.links)
@@ -248,13 +252,7 @@ cdef class Matcher:
         return 0
 
     cdef list listed(self, Ids* out):
-        cdef int64_t i
-        cdef list ids = PyList_New(out.size)
-        for i in range(out.size):
-            number = self.numbers[out.ids[i]]
-            Py_INCREF(number)  # PyList_SetItem takes the reference over
-            PyList_SetItem(ids, i, number)
-        return ids
+        return listed(&out.ids, &out.capacity, out.size, self.numbers)
 
     def encode(self, bytes word not None):
         """The ids of one word (UTF-8), as a list of int."""
