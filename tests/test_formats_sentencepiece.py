@@ -168,12 +168,16 @@ def test_decoding(pieces, options, expected):
     assert decoded(pieces, **options) == expected
 
 
-@pytest.mark.parametrize("text", ["\x01", " \x01", "\x01 \x01", "", " ", "  "])
+@pytest.mark.parametrize("rules", [b"", TABLE])
 @pytest.mark.parametrize("flags", list(product([False, True], repeat=4)))
-def test_the_quick_way_where_nothing_is_left(text, flags):
-    stage = SentencePieceNormalizer(TABLE, *flags)
-    if stage.quick is not None:
-        assert stage.quick(text.encode()).decode() == stage.normalize(Aligned.of(text)).text
+def test_the_quick_way_does_the_same_with_spaces(flags, rules):
+    stage = SentencePieceNormalizer(rules, *flags)
+    if stage.quick is None:
+        assert rules
+        return
+    texts = ["".join(text) for n in range(5) for text in product(" ▁a\x01", repeat=n)]  # the rules drop \x01
+    for text in [*texts, " " * 7, "a" + " " * 6 + "b" + " " * 5, "▁ " * 3]:
+        assert stage.quick(text.encode()).decode() == stage.normalize(Aligned.of(text)).text, text
 
 
 @given(

@@ -293,15 +293,17 @@ cdef class Encoder:
         """Begin the random numbers of dropout anew."""
         self.random = seed
 
-    def encode(self, text not None, double p=0.0):
-        """The ids of a text (str or bytes), cut by the scanner if there is one. `p`: the probability of dropout."""
+    def encode(self, text not None, double p=0.0, normalize=None):
+        """The ids of a text (str or bytes), cut by the scanner if there is one. `p`: the probability of dropout.
+        `normalize`: a function from bytes to the bytes that are encoded; they are gone before the last ids are listed.
+        """
         cdef Py_ssize_t size = 0
         cdef const uint8_t* s
         cdef bytes data
         if isinstance(text, str):
             s = <const uint8_t*>PyUnicode_AsUTF8AndSize(text, &size)
         else:
-            data = text
+            data = text if normalize is None else normalize(text)
             s, size = data, len(data)
         cdef int64_t done = 0
         cdef Work* w = self.work()
@@ -314,8 +316,10 @@ cdef class Encoder:
                     done = self.add_text(w, s, done, size)
                 if done < 0:
                     raise MemoryError("no memory to encode the text")
-                if done == size and not ids:
-                    return self.listed(w)
+                if done == size:
+                    data = None
+                    if not ids:
+                        return self.listed(w)
                 ids += self.listed(w)
                 if done == size:
                     return ids

@@ -121,25 +121,30 @@ class SentencePieceNormalizer(Normalizer):
             return None
         apply = core("normalize").CharacterRules(self.precompiled_charsmap).apply if rules else _well_formed
         space = SYMBOL if self.escape_whitespaces else b" "
+        before, after = (b" ", b"") if self.add_dummy_prefix else (b"", b"")
+        if self.treat_whitespace_as_suffix:
+            before, after = after, before
 
         def normalize(text: bytes) -> bytes:
             data = apply(text)
             if self.remove_extra_whitespaces:
-                data = re.sub(rb"  +", b" ", data).lstrip(b" ")
-                if not data and self.treat_whitespace_as_suffix:  # the space comes if a rule gave nothing
-                    whole = Aligned.of(text.decode("utf-8", "surrogateescape"))
-                    return self.normalize(whole).text.encode() if rules else b""
+                while b"  " in data:  # every time a run is half as long, so that memory is the text's
+                    data = data.replace(b"  ", b" ")
+                data = data.lstrip(b" ")
+                if not data and after and rules:  # the space comes if a rule gave nothing
+                    units = self.units(text.decode("utf-8", "surrogateescape"))
+                    return space if any(new != " " for _, _, new in units) else b""
+                end = len(data)
+                while data.endswith((b" ", space), 0, end):
+                    end -= 1 if data[end - 1] == 0x20 else len(space)
+                if not end:
+                    return after and data and space
+                data = data[:end]
             if not text:
                 return b""
-            data = data.replace(b" ", space)
-            if self.add_dummy_prefix and not self.treat_whitespace_as_suffix:
-                data = space + data
-            if self.remove_extra_whitespaces:
-                end = len(data)
-                while data.endswith(space, 0, end):
-                    end -= len(space)
-                data = data[:end]
-            return data + space if self.add_dummy_prefix and self.treat_whitespace_as_suffix else data
+            if before or after:
+                data = b"".join((before, data, after))
+            return data.replace(b" ", space)
 
         return normalize
 

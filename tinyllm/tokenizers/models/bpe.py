@@ -72,13 +72,17 @@ class Merging(Model):
     def fused(
         self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
     ) -> Callable[[bytes], list[int]] | None:
-        if normalizer is not None or choose(self.engine) != "c":
-            return None
+        return self._fused(pre_tokenizer) if normalizer is None else None
+
+    def _fused(
+        self, pre_tokenizer: PreTokenizer | None, normalize: Callable[[bytes], bytes] | None = None
+    ) -> Callable[[bytes], list[int]] | None:
+        """One compiled function from bytes, which `normalize` changes first, to ids."""
         scanner = None if pre_tokenizer is None else pre_tokenizer.scanner
-        if pre_tokenizer is not None and scanner is None:
+        if choose(self.engine) != "c" or (pre_tokenizer is not None and scanner is None):
             return None
         encode = self._encoder(scanner).encode
-        return partial(encode, p=self.dropout) if self.dropout else encode
+        return partial(encode, p=self.dropout or 0.0, normalize=normalize) if self.dropout or normalize else encode
 
     def reserving(self, ids: frozenset[int]) -> Merging:
         taken = ids & frozenset(range(len(self.tokens))) | self._reserved

@@ -120,11 +120,8 @@ class SentencePieceBPE(Merging):
     def fused(
         self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
     ) -> Callable[[bytes], list[int]] | None:
-        encode = super().fused(None, pre_tokenizer)
-        if normalizer is None or encode is None:
-            return encode
         quick = normalizer.quick if isinstance(normalizer, SentencePieceNormalizer) else None
-        return None if quick is None else lambda data: encode(quick(data))
+        return self._fused(pre_tokenizer, quick) if normalizer is None or quick else None
 
     def plain(self) -> BPE:
         """The same model as a BPE, which tokenizer.json can hold; TokenizerError if there is none with these ids."""
