@@ -55,6 +55,7 @@ cdef enum:
     PAIR_BITS = 18  # neighbours
     LATER = 0x7FFFFFFF  # the rank of no merge
     FAILED = -3  # no memory
+    LARGE = 1 << 22  # tokens, or symbols, of a Work that is not kept
     MAX_PARTS = 4096  # bytes of a token that has a rank
 
 
@@ -380,6 +381,9 @@ cdef class Encoder:
         return w
 
     cdef void put_back(self, Work* w) noexcept:
+        if w.out_capacity + w.ids_capacity + 64 * w.dead_capacity > LARGE:  # by a piece as there are few
+            free_work(w)
+            return
         w.next = self.free_works
         self.free_works = w
 
