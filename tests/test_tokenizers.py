@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import BPETokenizer, CharTokenizer, Encoding, compiled, engine
+from tinyllm.tokenizers.models import wordlevel
 from tinyllm.tokenizers.pretokenizers.patterns import split
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
@@ -498,6 +499,18 @@ def test_bad_character_vocabularies():
 def test_characters_round_trip(text):
     tokenizer = CharTokenizer.train(text)
     assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@fixed
+@given(data=st.lists(BYTES, max_size=4).map(b"".join), size=st.integers(4, 9))
+def test_long_texts_are_read_as_characters_block_by_block(data, size):
+    tokenizer = CharTokenizer.train([data, "ab"])
+    whole = tokenizer.encode(data)
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setattr(wordlevel, "BLOCK", size)
+        assert tokenizer.encode(data) == whole
+        with pytest.raises(TokenizerError, match=f"character {len(whole)} of the text is 'Ω'"):
+            tokenizer.encode(data.replace("Ω".encode(), b"") + "Ωa".encode())
 
 
 # ---- Engines ----

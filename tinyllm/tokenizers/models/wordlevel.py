@@ -4,7 +4,7 @@ pre-tokenizer gives; where it gives single characters this is a character tokeni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tinyllm.errors import TokenizerError
@@ -13,6 +13,8 @@ from tinyllm.tokenizers.pretokenizers.split import Split
 from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer, short
 
 CHARACTERS = Split({"Regex": EACH_CHARACTER}, "Isolated")  # every character is a piece
+
+BLOCK = 1 << 18  # bytes; at least 4, as a character may have
 
 INVALID = {0xDC00 + byte: "\ufffd" for byte in range(128, 256)}  # what surrogateescape makes of a byte that is no UTF-8
 
@@ -64,21 +66,35 @@ class WordLevel(Model):
 
     def _characters(self, data: bytes) -> list[int]:
         """The ids of a text that is cut into characters."""
-        characters = text(data)
-        ids = [*map(self._ids.get, characters)] if self._unknown is None else None
-        if ids is None:
-            unknown = self._unknown
-            return [self._ids.get(c, unknown) for c in characters]  # type: ignore[misc]
-        if None in ids:
-            at = ids.index(None)
-            raise TokenizerError(
-                f"character {at} of the text is {characters[at]!r} (U+{ord(characters[at]):04X}), which is not among "
-                f"the {len(self._ids)} characters of this tokenizer; train it on text that has it, or give it unk="
-            )
-        return ids  # type: ignore[return-value]
+        ids: list[int] = []
+        get, unknown = self._ids.get, self._unknown
+        for characters in blocks(data):
+            found = [get(c, unknown) for c in characters]
+            if unknown is None and None in found:
+                at = found.index(None)
+                raise TokenizerError(
+                    f"character {len(ids) + at} of the text is {characters[at]!r} (U+{ord(characters[at]):04X}), which "
+                    f"is not among the {len(self._ids)} characters of this tokenizer; train it on text that has it, or "
+                    "give it unk="
+                )
+            ids += found  # type: ignore[arg-type]
+        return ids
 
     def reserving(self, ids: frozenset[int]) -> WordLevel:
         return replace(self, reserved=self.reserved | ids)
+
+
+def blocks(data: bytes) -> Iterator[str]:
+    """`text` of all of it, part by part: as characters at once it can be four times as large."""
+    start = 0
+    while start < len(data):
+        end = start + BLOCK
+        for back in range(4 if end < len(data) else 0):  # between two characters, of which none has more bytes
+            if data[end - back] & 0xC0 != 0x80:
+                end -= back
+                break
+        yield text(data[start:end])
+        start = end
 
 
 def text(piece: bytes) -> str:
