@@ -215,9 +215,11 @@ def test_bert():
     assert bert("中\x01", clean_text=False) == " 中 \x01"
     assert bert("中", handle_chinese_chars=False) == "中"
     assert spans(BertNormalizer().normalize(of("a中"))) == [(0, 1), (1, 2), (1, 2), (1, 2)]
-    for inside in 0x4E00, 0x9FFF, 0x3400, 0x20000, 0x2B81F, 0x2CEAF, 0xF900, 0x2FA1D:
-        assert len(bert(chr(inside), strip_accents=False)) == 3
-    for outside in 0x4DFF, 0xA000, 0x3042, 0x30A2, 0xAC00, 0x2B820, 0x2CEB0, 0x30000:
+    ranges = [(0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B81F)]
+    for first, last in [*ranges, (0x2B920, 0x2CEAF), (0x2F800, 0x2FA1F)]:
+        for point, wide in (first - 1, 1), (first, 3), (last, 3), (last + 1, 1):
+            assert len(bert(chr(point), strip_accents=False, clean_text=False)) == wide, hex(point)
+    for outside in 0x3042, 0x30A2, 0xAC00, 0x2B820, 0x30000:
         assert len(bert(chr(outside), strip_accents=False)) == 1
 
 

@@ -169,6 +169,7 @@ def test_the_behaviors_of_split(behavior, pieces, inverted):
         (P.Words(True), " \u0301 a", [" \u0301", " ", "a"]),
         (P.Words(), "👍🏽🇦🇧🇨🇩 カタ中文 א״ב x_1", ["👍🏽", "🇦🇧", "🇨🇩", "カタ", "中", "文", "א״ב", "x_1"]),
         (P.Words(), "e\u0301a \u200d👩\u200d👧", ["e\u0301a", " \u200d👩\u200d👧"]),
+        (P.Words(), "א\"ב a\"b א' a'", ['א"ב', "a", '"', "b", "א'", "a", "'"]),
         (P.Sentences(), "It rains. Yes! 3.5 km?", ["It rains. ", "Yes! ", "3.5 km?"]),
         (P.Sentences(), 'e.g. this (he said.) "So." etc', ["e.g. this (he said.) ", '"So." etc']),
         (P.Sentences(), "What?! (No?), he said. Yes.", ["What?! ", "(No?), he said. ", "Yes."]),

@@ -23,7 +23,8 @@ CHINESE += "\U0002f800-\U0002fa1f"
 class BertNormalizer(Normalizer):
     """`clean_text`: removes U+0000, U+FFFD, controls, formats and private use, and makes every White_Space a space.
 
-    `handle_chinese_chars`: a space before and after each Chinese character. `strip_accents`: decomposes and removes
+    `handle_chinese_chars`: a space before and after each Chinese character (U+2B820 to U+2B91F, which BERT has among
+    them and Hugging Face's library has not, are none here either). `strip_accents`: decomposes and removes
     nonspacing marks (Mn), in every script; None means the same as `lowercase`.
     """
 
