@@ -60,6 +60,10 @@ def test_what_a_file_is_is_told_by_its_content(tmp_path):
     assert recognised(b"[PAD]\n[UNK]\n") == recognised(b"{\n[UNK]\n") == "vocab.txt"
     (tmp_path / "words").write_bytes(b"[PAD]\n[UNK]\nto\nbe\n##o\n")
     assert load(tmp_path / "words").encode("To be [PAD]") == [2, 3, 1, 1, 1]
+    (tmp_path / "others").write_bytes(b"<unk>\nto\n")
+    assert load(tmp_path / "others", unk_token="<unk>").encode("to be") == [1, 0]
+    with pytest.raises(TokenizerError, match="no line is '.UNK.', the unknown token; give its name as unk_token"):
+        load(tmp_path / "others")
     with pytest.raises(TokenizerError, match="pattern was given, but a file of the format vocab.txt"):
         load(tmp_path / "words", pattern="gpt2")
     (tmp_path / "renamed").write_bytes((tmp_path / "a.model").read_bytes())

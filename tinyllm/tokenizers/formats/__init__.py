@@ -29,8 +29,9 @@ def load(path: str | PathLike[str], engine: str | None = None, **options: Any) -
     """The tokenizer of the file `path`, or of the first of NAMES in the folder `path`. `engine` as the models have it.
 
     `options` say what a format leaves open: `special_tokens` and `pattern` (.tiktoken; it must be given),
-    `special_tokens` (vocab.json), `lowercase` (vocab.txt), `allow_regex` (tokenizer.json). Raises TokenizerError for a
-    file that is damaged, or that describes a tokenizer tinyllm doesn't have, and FileNotFoundError if there is none.
+    `special_tokens` (vocab.json), `lowercase` and `unk_token` (vocab.txt), `allow_regex` (tokenizer.json). Raises
+    TokenizerError for a file that is damaged, or that describes a tokenizer tinyllm doesn't have, and FileNotFoundError
+    if there is none.
     """
     file = Path(path)
     if file.is_dir():
@@ -69,7 +70,7 @@ OPTIONS = {
     "vocab.json": {"special_tokens"},
     "merges.txt": {"special_tokens"},
     "tiktoken": {"special_tokens", "pattern"},
-    "vocab.txt": {"lowercase"},
+    "vocab.txt": {"lowercase", "unk_token"},
 }
 
 

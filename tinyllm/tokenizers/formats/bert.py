@@ -18,20 +18,20 @@ from tinyllm.tokenizers.pipeline import Tokenizer
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
-def read(data: bytes, lowercase: bool = True, engine: str | None = None) -> Tokenizer:
-    """The tokenizer of a vocab.txt; those of BERT's special tokens that it has are special."""
-    vocab = vocab_txt.parse(data)
+def read(data: bytes, lowercase: bool = True, unk_token: str = "[UNK]", engine: str | None = None) -> Tokenizer:
+    """The tokenizer of a vocab.txt; those of BERT's special tokens that it has are special, and the unknown one."""
+    vocab = vocab_txt.parse(data, unk_token)
     around: dict[str, int] = {name: vocab[name] for name in ("[CLS]", "[SEP]") if name in vocab}
     template = None
     if len(around) == 2:
         template = postprocess.TemplateProcessing.of("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", around)
     return Tokenizer(
-        models.WordPiece(vocab, engine=engine),
+        models.WordPiece(vocab, unk_token, engine=engine),
         normalizers.BertNormalizer(lowercase=lowercase),
         pretokenizers.BertPreTokenizer(),
         template,
         decoders.WordPiece(),
-        {AddedToken(name, special=True): vocab[name] for name in SPECIAL if name in vocab},
+        {AddedToken(name, special=True): vocab[name] for name in dict.fromkeys([*SPECIAL, unk_token]) if name in vocab},
     )
 
 

@@ -61,5 +61,5 @@ def parse(data: bytes, unk_token: str = "[UNK]") -> dict[str, int]:
         if vocab.setdefault(token, i) != i:
             raise TokenizerError(f"line {i + 1} is {files.short(token)}, as is line {vocab[token] + 1}")
     if unk_token not in vocab:
-        raise TokenizerError(f"no line is {unk_token!r}, the unknown token; if it has another name, say so")
+        raise TokenizerError(f"no line is {unk_token!r}, the unknown token; give its name as unk_token")
     return vocab
