@@ -7,6 +7,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given, settings
@@ -204,6 +205,7 @@ def test_what_cannot_be_a_vocabulary_is_refused() -> None:
 
 WORDS = ["the", "them", "then", "a", "an", "and", ",", ".", "don't", "x", "été", "日本", "日", "本", "<", "7", "77"]
 BETWEEN = [" ", "  ", "\t", "▁", "é", "☃", "e", "\u0301", "a \u0301", "日本語", "~", "\u3000", "ﬁ", "y" * 60, "a" * 30]
+BETWEEN += ["，", "；", "ａ", "か\u3099", "か", "\U0001f600", "\U00020000"]
 PARTS = st.sampled_from(WORDS + BETWEEN)
 
 
@@ -212,14 +214,18 @@ def sentencepiece_model(engine: str, inside: bool) -> Unigram:
     pieces = dict.fromkeys([*WORDS, *("▁" + word for word in WORDS), "▁", *"themandxy.,'é"])
     vocab = [("<unk>", 0.0), *((piece, reference.single(-rng.uniform(1, 9))) for piece in pieces)]
     vocab += [("a▁the", -2.0)] * inside
-    return Unigram(vocab, 0, kinds=[UNKNOWN] + [NORMAL] * (len(vocab) - 1), engine=engine)
+    kinds = [UNKNOWN] + [NORMAL] * (len(vocab) - 1)
+    if inside:
+        vocab += [(f"<0x{byte:02X}>", 0.0) for byte in range(256)]
+        kinds += [BYTE] * 256
+    return Unigram(vocab, 0, inside, kinds, engine=engine)
 
 
 @pytest.mark.skipif(not compiled(), reason="the compiled core was not built")
 @pytest.mark.parametrize("rules", [{}, {**RULES, " \u0301": "!"}, None], ids=["none", "few", "nmt_nfkc"])
 @pytest.mark.parametrize("inside", [False, True])
 def test_one_pass_gives_what_the_stages_give(rules: dict[str, str] | None, inside: bool) -> None:
-    """`inside`: a piece has U+2581 inside, so that nothing is certain at spaces."""
+    """`inside`: a piece has U+2581 inside, so that nothing is certain at spaces; and what is unknown becomes bytes."""
     fast, plain = sentencepiece_model("c", inside), sentencepiece_model("python", inside)
     charsmap = table("nmt_nfkc") if rules is None else table_of(rules) if rules else b""
     passes = {
@@ -232,7 +238,10 @@ def test_one_pass_gives_what_the_stages_give(rules: dict[str, str] | None, insid
         normalizer, fused = passes[flags]
         assert fused is not None
         normal = normalizer.normalize(Aligned.of(text.decode("utf-8", "surrogateescape"))).text.encode()
-        assert fused(text) == plain.encode(normal) == fast.encode(normal)
+        ids = plain.encode(normal)
+        assert fused(text) == ids == fast.encode(normal)
+        with suppress(UnicodeDecodeError):
+            assert fused(text.decode()) == ids
 
     @settings(max_examples=40, deadline=None)
     @given(st.sampled_from(list(passes)), st.lists(PARTS, max_size=50), st.integers(1, 12))
@@ -246,6 +255,19 @@ def test_one_pass_gives_what_the_stages_give(rules: dict[str, str] | None, insid
         for first, second in itertools.product(BETWEEN, repeat=2):
             agree(f"the{first}{second}the".encode(), flags)
     assert fast.fused(SentencePieceNormalizer(user_defined_symbols=("x",)), None) is None
+
+
+@pytest.mark.skipif(not compiled(), reason="the compiled core was not built")
+def test_one_pass_takes_a_str_as_it_takes_its_bytes() -> None:
+    fused = sentencepiece_model("c", False).fused(SentencePieceNormalizer(), None)
+    assert fused is not None
+    for text in "", "日本 the\0 an", "日本，the " * 10_000:
+        assert fused(text) == fused(text) == fused(text.encode())
+    for text in "a\ud800", "a" * 100_000 + "\ud800":
+        with pytest.raises(TokenizerError, match="is the lone surrogate U\\+D800"):
+            fused(text)
+    with pytest.raises(TypeError, match="must be str or bytes, not int"):
+        fused(3)
 
 
 @pytest.mark.skipif(not compiled(), reason="the compiled core was not built")

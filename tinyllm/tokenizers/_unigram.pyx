@@ -7,20 +7,22 @@ common, that beginning is certain and leaves. Only what passes between two borde
 (_unigram_cache.pxi), and not used where the sums of the whole text could give another result.
 """
 
-from cpython.exc cimport PyErr_CheckSignals
+from cpython.exc cimport PyErr_CheckSignals, PyErr_Clear
 from cpython.list cimport PyList_Append, PyList_New
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset
 
-from tinyllm.tokenizers._shared cimport MIX, code_point, grown, hash_bytes, zeroed
+from tinyllm.tokenizers._shared cimport MIX, code_point, grown, hash_bytes, same_bytes, zeroed
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.base import utf8
 
 cdef enum:
     FULL = 1 << 12  # ids, that are then put into a list
+    SHORT = 1 << 16  # characters: a str so long remembers its UTF-8, for that is faster
     REPLACEMENT = 0xFFFD
     SYMBOL = 0x2581
 
@@ -31,12 +33,15 @@ cdef extern from *:
     const float RESET
 
 cdef extern from "Python.h":
+    bint PyUnicode_Check(object text)
+    Py_ssize_t PyUnicode_GetLength(object text) except -1
+    const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size)  # NULL with an error set, for a lone surrogate
     int PyList_SetItem(object list, Py_ssize_t index, PyObject* item) except -1  # takes over a reference to the item
 
 include "_unigram_trie.pxi"
 include "_unigram_window.pxi"
-include "_unigram_normalize.pxi"
 include "_unigram_cache.pxi"
+include "_unigram_normalize.pxi"
 
 
 cdef int64_t fill(Window* w, const uint8_t* s, int64_t n, int64_t at, int64_t enough) except -1:
@@ -105,24 +110,36 @@ cdef class Encoder:
         free(self.lengths)
         release(self.spare)
 
-    def encode_piece(self, bytes data not None):
-        """The ids of one piece."""
-        return self.encode(data, None, False)
+    def encode_piece(self, text):
+        """The ids of one piece, str or bytes."""
+        return self.encode(text, None, False)
 
-    def tokenize(self, bytes data not None):
+    def tokenize(self, text):
         """(id, width in bytes) of each token of one piece."""
-        return self.encode(data, None, True)
+        return self.encode(text, None, True)
 
     def encode_text(self, Normalizer normalizer not None):
-        """A function from the bytes of a text to the ids of what `normalizer` makes of it."""
-        def encode(bytes data not None):
-            return self.encode(data, normalizer, False)
+        """A function from a text, str or bytes, to the ids of what `normalizer` makes of it."""
+        normalizer.bind(self.trie, self.cache)
+
+        def encode(text):
+            return self.encode(text, normalizer, False)
 
         return encode
 
-    cdef list encode(self, bytes data, Normalizer normalizer, bint widths):
+    cdef list encode(self, object text, Normalizer normalizer, bint widths):
         """The window is this call's own: what makes Python objects can run other code, which might encode."""
         cdef list ids = None
+        cdef bytes data
+        cdef Py_ssize_t n = 0
+        cdef const char* s = NULL
+        if PyUnicode_Check(text) and PyUnicode_GetLength(text) <= SHORT:
+            s = PyUnicode_AsUTF8AndSize(text, &n)
+        if s == NULL:
+            PyErr_Clear()
+            data = utf8(text)
+            n = len(data)
+            s = data
         cdef Window* w = self.spare
         self.spare = NULL
         if w == NULL:
@@ -130,11 +147,11 @@ cdef class Encoder:
         try:
             begin_window(w, self.trie.codes)
             if normalizer is None:
-                ids = self.take_piece(w, data, len(data), widths)
+                ids = self.take_piece(w, <const uint8_t*>s, n, widths)
             elif self.cache is not None and normalizer.makes_words():
-                ids = self.take_words(w, normalizer, data, len(data))
+                ids = self.take_words(w, normalizer, <const uint8_t*>s, n)
             else:
-                ids = self.take_text(w, normalizer, data, len(data))
+                ids = self.take_text(w, normalizer, <const uint8_t*>s, n)
             return self.flush(w, self.commit(w, w.n, ids))
         finally:
             if self.spare == NULL:

@@ -59,7 +59,7 @@ cdef class StretchCache:
 
     cdef int take_known(self, Window* w, Normalizer normalizer, Reader* r, const uint8_t* s, int64_t n) except -1:
         """Go over all stretches that are known, or soon are, while the window is empty; their ids leave it."""
-        cdef int64_t start, end, i
+        cdef int64_t start, end, limit, i
         cdef uint8_t kind
         cdef int32_t token
         cdef const Stretch* stretch
@@ -73,21 +73,22 @@ cdef class StretchCache:
             if r.held:
                 while start < n and normalizer.kind_of(s, n, start) == BLANK:
                     start += 1
-            end = start
-            kind = PLAIN
-            while end < n and end - start < KEY:
-                kind = normalizer.kind_of(s, n, end)
-                if kind != PLAIN or (end > start and not self.joined[s[end - 1] * 128 + s[end]]):
-                    break
+            if start >= n or normalizer.kind_of(s, n, start) != PLAIN:
+                break
+            end = start + 1
+            limit = min(n, start + KEY)
+            while end < limit and normalizer.joined[s[end - 1] << 8 | s[end]]:
                 end += 1
-            if end == start or end - start >= KEY or kind == 0:
+            kind = normalizer.kind_of(s, n, end) if end < n else PLAIN
+            if end - start >= KEY or kind == 0:
                 break
             token = self.alone[s[start]]
             if end - start == 1 and not r.held and token >= 0:
                 sum += scores[token]
                 if float32:
                     sum = <float>sum
-                push(w, token, 0)
+                w.ids[w.n_ids] = token
+                w.n_ids += 1
             else:
                 stretch = self.find(s + start, end - start, r.held)
                 if stretch.n_ids == 0 or not stretch.margin > -rounding * (end - start + 1) * (sum + stretch.score):
@@ -98,7 +99,8 @@ cdef class StretchCache:
                     sum += scores[stretch.ids[i]]
                     if float32:
                         sum = <float>sum
-                    push(w, stretch.ids[i], 0)
+                    w.ids[w.n_ids + i] = stretch.ids[i]
+                w.n_ids += stretch.n_ids
             w.after_unknown = False
             r.at = end
             r.held = r.after_space = end < n and kind == BLANK
@@ -114,7 +116,7 @@ cdef class StretchCache:
     cdef inline const Stretch* find(self, const uint8_t* s, int64_t n, bint space) noexcept:
         """The stretch of n bytes, 1 to KEY - 1."""
         cdef Stretch* found = &self.stretches[hash_bytes(s, n, space) & (CACHED - 1)]
-        if found.size != n or found.key[0] != space or memcmp(found.key + 1, s, n) != 0:
+        if found.size != n or found.key[0] != space or not same_bytes(found.key + 1, s, n):
             self.learn(found, s, n, space)
         return found
 

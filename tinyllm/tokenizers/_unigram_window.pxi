@@ -33,6 +33,7 @@ cdef struct Window:
     uint32_t* points
     int32_t* codes  # of the trie; after the last one 0
     void* best  # the scores of the best ways: float or double
+    int32_t* steps  # the lengths of their last tokens, in characters
     int64_t base, capacity
     # of all places
     int32_t* tokens
@@ -69,6 +70,7 @@ cdef int make_room(Window* w, int64_t more) except -1:
         widened(<void**>&w.points, needed, sizeof(uint32_t))
         widened(<void**>&w.codes, needed, sizeof(int32_t))
         widened(&w.best, needed, sizeof(double))
+        widened(<void**>&w.steps, needed, sizeof(int32_t))
         w.capacity = needed
     needed = w.n + more + 1
     if needed > w.tokens_capacity:
@@ -96,6 +98,7 @@ cdef void release(Window* w) noexcept:
         free(w.points)
         free(w.codes)
         free(w.best)
+        free(w.steps)
         free(w.tokens)
         free(w.ids)
         free(w.widths)
@@ -111,11 +114,14 @@ cdef inline void append(Window* w, uint32_t point) noexcept:
     w.tokens[w.n] = NO_WAY
 
 
-cdef inline void arrive(real* best, int32_t* token, real score, int32_t last) noexcept:
-    """By one way more."""
-    if token[0] == NO_WAY or score > best[0]:
-        best[0] = score
-        token[0] = last
+cdef inline void arrive(
+    real* best, int32_t* tokens, int32_t* steps, int64_t at, int64_t to, real score, int32_t token
+) noexcept:
+    """At the place `to`, by one way more."""
+    if tokens[to] == NO_WAY or score > best[to]:
+        best[to] = score
+        tokens[to] = token
+        steps[to] = <int32_t>(to - at)
 
 
 cdef void advance(Window* w, const Costs* costs, real* best, int64_t end) noexcept:
@@ -124,6 +130,7 @@ cdef void advance(Window* w, const Costs* costs, real* best, int64_t end) noexce
     cdef const int32_t* codes = w.codes
     cdef const uint32_t* points = w.points
     cdef int32_t* tokens = w.tokens + w.base
+    cdef int32_t* steps = w.steps
     cdef int64_t reached = w.reached - w.base
     cdef int64_t at, to, i
     cdef int32_t unit, child, token
@@ -151,12 +158,12 @@ cdef void advance(Window* w, const Costs* costs, real* best, int64_t end) noexce
                     score = here + units[unit].score
                 else:
                     score = here + costs.scores[token]
-                arrive(&best[to], &tokens[to], score, token)
+                arrive(best, tokens, steps, at, to, score, token)
             elif to == at + 1:
-                arrive(&best[to], &tokens[to], here + unknown_score, UNKNOWN | points[at])
+                arrive(best, tokens, steps, at, to, here + unknown_score, UNKNOWN | points[at])
         if to == at:
             to = at + 1
-            arrive(&best[to], &tokens[to], here + unknown_score, UNKNOWN | points[at])
+            arrive(best, tokens, steps, at, to, here + unknown_score, UNKNOWN | points[at])
         reached = max(reached, to)
     w.reached = reached + w.base
     w.at = max(w.at, end)
@@ -207,7 +214,7 @@ cdef int64_t gather(Window* w, int64_t end, const int32_t* lengths) noexcept:
     cdef int32_t token
     while at:
         token = tokens[at]
-        at -= length_of(token, lengths)
+        at -= w.steps[at - w.base] if at >= w.base else length_of(token, lengths)
         tokens[to] = token  # a token is at least one character, so what is still to be read is never written over
         to -= 1
     return to + 1
@@ -255,4 +262,5 @@ cdef void drop_characters(Window* w, size_t size) noexcept:
     memmove(w.points, w.points + gone, n * sizeof(uint32_t))
     memmove(w.codes, w.codes + gone, n * sizeof(int32_t))
     memmove(w.best, <char*>w.best + gone * size, n * size)
+    memmove(w.steps, w.steps + gone, n * sizeof(int32_t))
     w.base = w.at

@@ -34,7 +34,7 @@ from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, 
 from tinyllm.tokenizers.vocabulary import Added, Vocabulary
 
 Text = str | bytes
-Fused = Callable[[bytes], list[int]]
+Fused = Callable[[Any], list[int]]  # of bytes; of a str, too, if the model reads_str
 
 
 class Tokenizer:
@@ -77,6 +77,7 @@ class Tokenizer:
         self._anywhere = self.pre_tokenizer is None or not self.pre_tokenizer.heeds_first
         always = any(not token.special for token in vocabulary.added.values())
         self._direct: Fused | None = None if always else self._fused
+        self._reads_str = model.reads_str
         self._decoding = Decoding(vocabulary, self.decoder)
 
     @staticmethod
@@ -145,7 +146,7 @@ class Tokenizer:
         have no token for what they don't know, for that.
         """
         if not allowed_special and self._direct is not None:
-            return self._direct(utf8(text))
+            return self._direct(text if self._reads_str else utf8(text))
         data = utf8(text)
         found, found_later = self._vocabulary.finders(allowed_special)
         if found is None and found_later is None and self._fused is not None:

@@ -90,6 +90,11 @@ class Model(Stage, ABC):
         """A compiled function from the bytes of a text to its ids, the same as through the stages, if there is one."""
         return None
 
+    @property
+    def reads_str(self) -> bool:
+        """Whether that function takes a str as well, and refuses one as base.utf8 does."""
+        return False
+
     def reserving(self, ids: frozenset[int]) -> Model:
         """This model, but one that never reads any of these ids (special tokens) out of the text of a piece."""
         return self

@@ -107,6 +107,10 @@ class Unigram(Model):
             )
         )
 
+    @property
+    def reads_str(self) -> bool:
+        return self._encoder is not None
+
     def tokenize(self, piece: bytes) -> list[tuple[int, int]]:
         if self._encoder is not None:
             return self._encoder.tokenize(piece)
