@@ -131,6 +131,8 @@ def test_tokenizers_on_the_command_line(tmp_path):
     assert run("tokenizer", "decode", "tokenizer.json", "ids", cwd=str(tmp_path)).stdout == data
     bad = run("tokenizer", "decode", "tokenizer.json", stdin=b"1 x", cwd=str(tmp_path))
     assert bad.returncode == 1 and b"got b'x'" in bad.stderr
+    long = run("tokenizer", "decode", "tokenizer.json", stdin=b"1" * 5000, cwd=str(tmp_path))
+    assert long.returncode == 1 and b"expected token ids" in long.stderr
     large = run("tokenizer", "train", "text", "--vocab-size", "9999", "--out", "l.json", cwd=str(tmp_path))
     assert large.returncode == 0 and large.stderr.startswith(
         b"tinyllm tokenizer train: warning: vocab_size is 9999, but this text can give at most"
@@ -138,6 +140,35 @@ def test_tokenizers_on_the_command_line(tmp_path):
     assert b".py" not in large.stderr
     chars = run("tokenizer", "train", "text", "--kind", "char", "--out", "chars.json", cwd=str(tmp_path))
     assert f"chars.json: {len(set(TEXT))} tokens".encode() in chars.stdout
+
+
+@pytest.mark.filterwarnings("always:.*the vocabulary has:UserWarning", "always:.*can give at most:UserWarning")
+@pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram", "word", "char"])
+def test_special_tokens_and_threads_on_the_command_line(kind, tmp_path):
+    (tmp_path / "text").write_text(TEXT)
+    size = {"bpe": "270", "unigram": "19"}.get(kind, "40")
+    command = ("tokenizer", "train", "text", "text", "--kind", kind, "--vocab-size", size, "--special", "<|a|>")
+    made = []
+    for more in (), ("--threads", "2", "--max-memory", "40"):
+        assert run(*command, *more, cwd=str(tmp_path)).returncode == 0
+        made.append((tmp_path / "tokenizer.json").read_bytes())
+    assert made[0] == made[1]
+    assert json.loads(made[0])["added_tokens"][-1]["content"] == "<|a|>"
+    refused = run(*command, "--out", "x.model", cwd=str(tmp_path))
+    assert refused.returncode == 1 and b"must end in .json, and `tinyllm tokenizer convert` writes" in refused.stderr
+    assert not (tmp_path / "x.model").exists()
+
+
+@pytest.mark.filterwarnings("always:.*can give at most:UserWarning")
+def test_a_pattern_for_tiktoken_on_the_command_line(tmp_path):
+    (tmp_path / "text").write_text(TEXT)
+    run("tokenizer", "train", "text", "--vocab-size", "260", cwd=str(tmp_path))
+    run("tokenizer", "convert", "tokenizer.json", "x.tiktoken", cwd=str(tmp_path))
+    asked = run("tokenizer", "encode", "x.tiktoken", stdin=b"the cat", cwd=str(tmp_path))
+    assert asked.returncode == 1 and b"pattern" in asked.stderr
+    ids = run("tokenizer", "encode", "tokenizer.json", stdin=b"the cat", cwd=str(tmp_path)).stdout
+    given = run("tokenizer", "encode", "x.tiktoken", "--pattern", "gpt2", stdin=b"the cat", cwd=str(tmp_path))
+    assert given.returncode == 0 and len(given.stdout.split()) == len(ids.split())
 
 
 @pytest.mark.parametrize("kind", ["bpe", "wordpiece", "unigram"])

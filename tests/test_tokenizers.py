@@ -197,10 +197,12 @@ def test_what_the_text_cannot_support_is_said(bpe):
 
 def test_progress_reaches_the_end_and_can_stop(bpe):
     seen = []
-    quietly(sample_text(), 420, engine=bpe.engine, progress=lambda done, wanted: seen.append((done, wanted)))
-    assert seen == sorted(seen) and seen[-1][1] <= 164 and seen[-1][0] == len(bpe.merges)
+    quietly(sample_text(), 420, engine=bpe.engine, progress=lambda *told: seen.append(told))
+    counted, trained = ([told[1:] for told in seen if told[0] == stage] for stage in ("count", "train"))
+    assert counted[-1] == (len(sample_text().encode()), None) and len(counted) + len(trained) == len(seen)
+    assert trained == sorted(trained) and trained[-1][1] <= 164 and trained[-1][0] == len(bpe.merges)
 
-    def stop(done, wanted):
+    def stop(stage, done, wanted):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

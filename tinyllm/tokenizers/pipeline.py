@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -104,10 +103,9 @@ class Tokenizer:
         known, for texts that cannot fill the vocabulary.
         """
         from tinyllm.tokenizers.trainers.count import count_words
+        from tinyllm.tokenizers.trainers.progress import heard
 
-        counting = training = None
-        if progress is not None:
-            counting, training = partial(_counted, progress), partial(progress, "train")
+        counting, training = heard(progress)
         words = count_words(texts, normalizer, pre_tokenizer, threads=threads, max_memory=max_memory, progress=counting)
         model = trainer.train(words, training)
         names = getattr(trainer, "special_tokens", ()) if special_tokens is None else special_tokens
@@ -297,10 +295,6 @@ class Tokenizer:
         names = " -> ".join(type(stage).__name__ for stage in stages if stage is not None)
         special = list(self._vocabulary.special)
         return f"{type(self).__name__}({names}, vocab_size={self.vocab_size}, special_tokens={special})"
-
-
-def _counted(progress: Callable[[str, int, int | None], object], size: int) -> None:
-    progress("count", size, None)
 
 
 def _whole(text: str) -> list[tuple[int, int, None]]:

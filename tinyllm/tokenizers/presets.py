@@ -2,7 +2,8 @@
 
     tok = BPETokenizer.train(texts, vocab_size=1024, special_tokens=["<|endoftext|>"])
 
-Ids after training: special tokens first, in the order given, then what the model's trainer says.
+Ids after training: special tokens first, in the order given, then what the model's trainer says. `threads`,
+`max_memory` (bytes) and `progress` of every `train` are those of Tokenizer.train_from_iterator.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ from tinyllm.tokenizers.sentencepiece import SentencePieceDecoder, SentencePiece
 from tinyllm.tokenizers.stage import PreTokenizer, Trainer
 from tinyllm.tokenizers.trainers.bpe import BPETrainer
 from tinyllm.tokenizers.trainers.count import count_words
+from tinyllm.tokenizers.trainers.progress import heard
 from tinyllm.tokenizers.trainers.unigram import UnigramTrainer
 from tinyllm.tokenizers.trainers.wordlevel import WordLevelTrainer
 from tinyllm.tokenizers.trainers.wordpiece import WordPieceTrainer
 
 Texts = str | bytes | Iterable[str | bytes]
-Progress = Callable[[int, int], object]
-StageProgress = Callable[[str, int, int | None], object]
+Progress = Callable[[str, int, int | None], object]
 
 
 def special(names: Mapping[str, int]) -> dict[str | AddedToken, int]:
@@ -128,9 +129,8 @@ class BPETokenizer(Tokenizer):
     ) -> BPETokenizer:
         """Learn merges until there are `vocab_size` tokens or no pair is left that occurs often enough.
 
-        `texts` is read once, text by text (no merge crosses the end of one). `progress(merges so far, merges wanted)`
-        is called now and then. Where the text can't fill the vocabulary, a UserWarning says so, before training if that
-        is certain then. `threads` and `max_memory` (bytes) are those of `count_words`. A pair must occur
+        `texts` is read once, text by text (no merge crosses the end of one). Where the text can't fill the vocabulary,
+        a UserWarning says so, before training if that is certain then. A pair must occur
         `min_frequency` times to be merged; ties go to the smaller pair of ids. Raises TokenizerError for a vocab_size
         below 256 + special tokens, and for a special token that is spelled like a word. Ids: the special tokens, the
         256 bytes in the order of GPT-2's alphabet, one token a merge.
@@ -148,10 +148,10 @@ class BPETokenizer(Tokenizer):
                     f"special token {name!r} is spelled like an ordinary word, so merges could make the same "
                     f"token; use something like '<|{name}|>'"
                 )
-        words = count_words(
-            texts, pre_tokenizer=byte_level("gpt2"), threads=threads, max_memory=max_memory, engine=engine
-        )
-        tokens, merges = BPETrainer(vocab_size, min_frequency, tuple(specials), engine=engine).learn(words, progress)
+        counting, training = heard(progress)
+        cut = byte_level("gpt2")
+        words = count_words(texts, None, cut, threads=threads, max_memory=max_memory, progress=counting, engine=engine)
+        tokens, merges = BPETrainer(vocab_size, min_frequency, tuple(specials), engine=engine).learn(words, training)
         return cls(tokens, merges, specials, engine=engine)
 
 
@@ -224,14 +224,24 @@ class WordTokenizer(Tokenizer):
         min_frequency: int = 1,
         lowercase: bool = False,
         pre_tokenizer: PreTokenizer | None = None,
-        progress: StageProgress | None = None,
+        progress: Progress | None = None,
+        threads: int = 1,
+        max_memory: int | None = None,
     ) -> Tokenizer:
         """`unk`, the other special tokens, then the words that occur `min_frequency` times by falling count (equal ones
         in string order), at most vocab_size tokens in all; None: every word.
         """
         trainer = WordLevelTrainer(vocab_size, (unk, *special_tokens), min_frequency, unk)
         normalizer = Lowercase() if lowercase else None
-        return cls.train_from_iterator(texts, trainer, normalizer, pre_tokenizer or Words(), progress=progress)
+        return cls.train_from_iterator(
+            texts,
+            trainer,
+            normalizer,
+            pre_tokenizer or Words(),
+            threads=threads,
+            max_memory=max_memory,
+            progress=progress,
+        )
 
 
 # ---- Subwords of characters ----
@@ -247,11 +257,18 @@ class WordPieceTokenizer(Tokenizer):
         vocab_size: int = 30_000,
         min_frequency: int = 2,
         lowercase: bool = True,
-        progress: StageProgress | None = None,
+        special_tokens: Sequence[str] = (),
+        progress: Progress | None = None,
         engine: str | None = None,
+        threads: int = 1,
+        max_memory: int | None = None,
     ) -> Tokenizer:
-        """The tokens [PAD] [UNK] [CLS] [SEP] [MASK], the alphabet, then what raises the likelihood of the text most."""
-        trainer = WordPieceTrainer(vocab_size, min_frequency, engine=engine)
+        """The tokens [PAD] [UNK] [CLS] [SEP] [MASK], then `special_tokens`, the alphabet, and what raises the
+        likelihood of the text most.
+        """
+        trainer = WordPieceTrainer(
+            vocab_size, min_frequency, (*WordPieceTrainer.special_tokens, *special_tokens), engine=engine
+        )
         ids = {name: trainer.special_tokens.index(name) for name in ("[CLS]", "[SEP]")}
         return cls.train_from_iterator(
             texts,
@@ -260,6 +277,8 @@ class WordPieceTokenizer(Tokenizer):
             BertPreTokenizer(),
             TemplateProcessing.of("[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1", ids),
             decoders.WordPiece(),
+            threads=threads,
+            max_memory=max_memory,
             progress=progress,
         )
 
@@ -279,15 +298,19 @@ class SentencePieceTokenizer(Tokenizer):
         byte_fallback: bool = False,
         rules: str = "nmt_nfkc",
         user_defined_symbols: Sequence[str] = (),
-        progress: StageProgress | None = None,
+        special_tokens: Sequence[str] = (),
+        progress: Progress | None = None,
         engine: str | None = None,
+        threads: int = 1,
+        max_memory: int | None = None,
     ) -> Tokenizer:
-        """<unk>, <s>, </s>, the symbols, then the pieces. Texts are read line by line, each line a sentence.
+        """<unk>, <s>, </s>, the special tokens, the symbols, then the pieces. Texts are read line by line, each line a
+        sentence.
 
-        `model_type`: "unigram" or "bpe". `rules`: "nmt_nfkc", "nmt_nfkc_cf" or "identity". `user_defined_symbols` are
-        always pieces of their own.
+        `model_type`: "unigram" or "bpe". `rules`: "nmt_nfkc", "nmt_nfkc_cf" or "identity". `special_tokens` are
+        SentencePiece's control symbols, which no text holds; `user_defined_symbols` are always pieces of their own.
         """
-        control, symbols = ("<s>", "</s>"), tuple(user_defined_symbols)
+        control, symbols = ("<s>", "</s>", *special_tokens), tuple(user_defined_symbols)
         fields: dict[str, Any] = {
             "vocab_size": vocab_size,
             "special_tokens": ("<unk>", *control),
@@ -308,6 +331,8 @@ class SentencePieceTokenizer(Tokenizer):
             SentencePieceNormalizer(table(rules), user_defined_symbols=symbols),
             decoder=SentencePieceDecoder(byte_fallback=byte_fallback, control_symbols=control),
             special_tokens=control,
+            threads=threads,
+            max_memory=max_memory,
             progress=progress,
         )
 

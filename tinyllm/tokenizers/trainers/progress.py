@@ -7,9 +7,20 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TextIO
 
 EVERY = 0.2  # seconds between two lines
+
+
+def heard(
+    progress: Callable[[str, int, int | None], object] | None,
+) -> tuple[Callable[[int], object] | None, Callable[[int, int], object] | None]:
+    """What counting and training are given so that `progress` hears of both: with the stage before it."""
+    if progress is None:
+        return None, None
+    return lambda size: progress("count", size, None), partial(progress, "train")
 
 
 class Progress:
