@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import unicodedata
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,9 @@ from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import _unicode, compiled, regexes
 from tinyllm.tokenizers import pretokenizers as P
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.pretokenizers import patterns, punkt, translate
+from tinyllm.tokenizers.pretokenizers import kinds, patterns, punkt, split, translate
 from tinyllm.tokenizers.pretokenizers.patterns import PATTERNS, PORTABLE
+from tinyllm.tokenizers.pretokenizers.split import Behavior
 from tinyllm.tokenizers.stage import PreTokenizer, as_json, from_json
 
 ENGINES = ["c", "python"] if compiled() else ["python"]
@@ -227,6 +229,38 @@ def test_pieces_know_where_they_come_from(stage, text, base):
         kept = text[start - base : end - base]
         assert piece.text.lstrip(" ▁") in (kept.replace(" ", "▁"), kept, kept.lstrip(" "), kept.lstrip(" ▁"))
         done = start if piece.text in " ▁" else end  # what is put before a text stands for its first character
+
+
+ALIKE = [
+    *STAGES,
+    *(P.Punctuation(behavior) for behavior in get_args(Behavior)),
+    *(P.Split(",", behavior) for behavior in get_args(Behavior)),
+    P.Split("ab", "Removed"),
+    P.Split(" ", "Isolated", invert=True),
+    P.Digits(individual_digits=True),
+    P.CharDelimiterSplit("^"),
+    P.Metaspace(prepend_scheme="never"),
+    P.Metaspace(split=False),
+    P.ByteLevel(use_regex=False),
+    P.Sequence([]),
+    P.Sequence([P.WhitespaceSplit(), P.Metaspace(prepend_scheme="first")]),
+    P.Sequence([P.Digits(), P.Sequence([P.ByteLevel(False), P.Punctuation()])]),
+]
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(ALIKE), st.one_of(TEXT, BYTES.map(lambda data: data.decode("utf-8", "surrogateescape"))))
+def test_the_texts_of_pieces_are_those_of_the_pieces(stage, text):
+    texts = [piece.decode() if isinstance(piece, bytes) else piece for piece in stage.texts(text)]
+    assert texts == [piece.text for piece in stage.pieces(Aligned.of(text))]
+
+
+@pytest.mark.parametrize("behavior", get_args(Behavior))
+@given(text=st.text(" a,^", max_size=12))
+def test_a_rule_of_kinds_is_what_cut_does(behavior, text):
+    expected = split.cut(Aligned.of(text), ((i, i + 1) for i, c in enumerate(text) if c in ",^"), behavior)
+    rule = kinds.delimited(r",\^", behavior)
+    assert [found.group() for found in rule.pattern.finditer(text)] == [piece.text for piece in expected]
 
 
 @fixed

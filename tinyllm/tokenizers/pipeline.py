@@ -10,8 +10,8 @@
   (inside a word with `single_word`, or made by the normalizer): there Hugging Face's would, if its vocabulary has it.
 - `encode` gives the ids of a text and nothing else. What a model takes beside (template, pairs, truncation, padding)
   is `prepare`.
-- Ids take the fastest way there is: one compiled function from bytes to ids where the model has it, else stage by
-  stage, with the same result. Offsets go stage by stage.
+- Ids take the fastest way there is, with the same result: one compiled function from bytes to ids where the model has
+  it, else the stages, with the ids of each piece remembered (remember.py). Offsets go stage by stage.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from tinyllm.tokenizers.base import utf8
 from tinyllm.tokenizers.decoding import Decoding, Stream
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
 from tinyllm.tokenizers.postprocess import numbered
+from tinyllm.tokenizers.remember import as_bytes, ways
 from tinyllm.tokenizers.spans import Spans
 from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, Trainer, as_json
 from tinyllm.tokenizers.vocabulary import Added, Vocabulary
 
 Text = str | bytes
-Fused = Callable[[Any], list[int]]  # of bytes; of a str, too, if the model reads_str
 
 
 class Tokenizer:
@@ -70,13 +70,12 @@ class Tokenizer:
         self.model = model = self.model.reserving(vocabulary.special_ids)
         self._vocabulary = vocabulary
         self.tokens, self.added_tokens = vocabulary.tokens, vocabulary.added
-        self._fused: Fused | None = model.fused(self.normalizer, self.pre_tokenizer)
-        self._fused_rest: Fused | None = model.fused(None, self.pre_tokenizer) if self.normalizer else self._fused
         # Whether a part of a text is cut alike wherever it stands.
         self._anywhere = self.pre_tokenizer is None or not self.pre_tokenizer.heeds_first
+        self._ways = ways(model, self.normalizer, self.pre_tokenizer)
         always = any(not token.special for token in vocabulary.added.values())
-        self._direct: Fused | None = None if always else self._fused
-        self._reads_str = model.reads_str
+        self._direct = None if always else self._ways.whole
+        self._reads_str = model.reads_str and self._ways.compiled is not None
         self._decoding = Decoding(vocabulary, self.decoder)
 
     @staticmethod
@@ -147,23 +146,24 @@ class Tokenizer:
             return self._direct(text if self._reads_str else utf8(text))
         data = utf8(text)
         found, found_later = self._vocabulary.finders(allowed_special)
-        if found is None and found_later is None and self._fused is not None:
-            return self._fused(data)
+        if found is None and found_later is None and self._ways.whole is not None:
+            return self._ways.whole(data)
         ids: list[int] = []
+        whole, rest = self._ways.whole, self._ways.rest
         source = text if isinstance(text, str) else data.decode("utf-8", "surrogateescape")
         for start, end, token in found.cut(source) if found else _whole(source):
             if token is not None:
                 ids.append(token)
-            elif found_later is None and self._fused is not None and (start == 0 or self._anywhere):
-                ids += self._fused(_bytes(source[start:end]))
+            elif found_later is None and whole is not None and (start == 0 or self._anywhere):
+                ids += whole(as_bytes(source[start:end]))
             else:
-                for piece, known in self._pieces(Aligned.of(source[start:end], start), found_later, self._fused_rest):
+                for piece, known in self._pieces(Aligned.of(source[start:end], start), found_later, rest is not None):
                     if known is not None:
                         ids.append(known)
-                    elif self._fused_rest is not None and (self._anywhere or piece.starts[0] == 0):
-                        ids += self._fused_rest(_bytes(piece.text))
+                    elif rest is not None and (self._anywhere or piece.starts[0] == 0):
+                        ids += rest(piece.text)
                     else:
-                        ids += self.model.encode(_bytes(piece.text))
+                        ids += self.model.encode(as_bytes(piece.text))
         return ids
 
     def encode_batch(self, texts: Iterable[Text], allowed_special: str | Iterable[str] = ()) -> list[list[int]]:
@@ -182,34 +182,34 @@ class Tokenizer:
             elif found is None and self._quick(spans, data, found_later):
                 break
             else:
-                for piece, known in self._pieces(spans.aligned(start, end), found_later, None):
+                for piece, known in self._pieces(spans.aligned(start, end), found_later, False):
                     if known is not None:
                         spans.add_token(known, *piece.span(0, len(piece.text)), done=True)
                     else:
-                        part = _bytes(piece.text)
+                        part = as_bytes(piece.text)
                         spans.add_piece(piece, part, self.model.tokenize(part))
         return Encoding.of(spans.ids, spans.spans)
 
     def _quick(self, spans: Spans, data: bytes, found_later: Finder | None) -> bool:
         """Whether the tokens, joined, are the text: then they are its spans, whatever the stages do."""
-        if self.normalizer is not None or found_later is not None or self._fused is None:
+        if self.normalizer is not None or found_later is not None or self._ways.compiled is None:
             return False
-        ids = self._fused(data)
+        ids = self._ways.compiled(data)
         parts = [self.tokens[i] for i in ids]
         if b"".join(parts) != data:
             return False
         spans.add_parts(ids, parts)
         return True
 
-    def _pieces(self, text: Aligned, found: Finder | None, fused: Fused | None) -> Iterator[tuple[Aligned, int | None]]:
-        """The pieces of a part of a text, normalized, and the added tokens in it; with `fused`, not yet cut."""
+    def _pieces(self, text: Aligned, found: Finder | None, leave: bool) -> Iterator[tuple[Aligned, int | None]]:
+        """The pieces of a part of a text, normalized, and the added tokens in it; `leave` it uncut where it can."""
         if self.normalizer is not None:
             text = self.normalizer.normalize(text)
         for start, end, token in found.cut(text.text) if found else _whole(text.text):
             part = text.cut(start, end)
             if token is not None:
                 yield part, token
-            elif self.pre_tokenizer is None or (fused is not None and (self._anywhere or part.starts[0] == 0)):
+            elif self.pre_tokenizer is None or (leave and (self._anywhere or part.starts[0] == 0)):
                 yield part, None
             else:
                 for piece in self.pre_tokenizer.pieces(part, part.starts[0] == 0):
@@ -300,10 +300,6 @@ class Tokenizer:
 def _whole(text: str) -> list[tuple[int, int, None]]:
     """A text in which nothing was found, as Finder.cut gives it."""
     return [(0, len(text), None)] if text else []
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _several(texts: Iterable[Any], name: str, one: str) -> Iterable[Any]:

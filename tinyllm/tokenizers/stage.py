@@ -22,7 +22,7 @@ import reprlib
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -60,6 +60,10 @@ class PreTokenizer(Stage, ABC):
     def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
         """The pieces in order, none empty. `first`: the text begins the input (no special token before it)."""
 
+    def texts(self, text: str, first: bool = True) -> Iterator[str | bytes]:
+        """The texts of `pieces` alone, one by one, as a str or in UTF-8, whichever is faster."""
+        return (piece.text for piece in self.pieces(Aligned.of(text), first))
+
     @property
     def scanner(self) -> str | None:
         """The name of the pattern that cuts the bytes of a text in the same way, if there is one ("gpt2")."""
@@ -93,6 +97,11 @@ class Model(Stage, ABC):
     @property
     def reads_str(self) -> bool:
         """Whether that function takes a str as well, and refuses one as base.utf8 does."""
+        return False
+
+    @property
+    def random(self) -> bool:
+        """Whether a piece may have other ids each time."""
         return False
 
     def reserving(self, ids: frozenset[int]) -> Model:

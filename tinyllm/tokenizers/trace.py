@@ -142,7 +142,7 @@ def _parts(tokenizer: Tokenizer, text: str) -> Iterator[tuple[Aligned, int | Non
     before, after = tokenizer._vocabulary.finders(())
     for start, end, token in before.cut(text) if before else [(0, len(text), None)]:
         part = Aligned.of(text[start:end], start)
-        for piece, known in [(part, token)] if token is not None else tokenizer._pieces(part, after, None):
+        for piece, known in [(part, token)] if token is not None else tokenizer._pieces(part, after, False):
             if piece.text:
                 yield piece, known
 

@@ -84,6 +84,10 @@ class Merging(Model):
         encode = self._encoder(scanner).encode
         return partial(encode, p=self.dropout or 0.0, normalize=normalize) if self.dropout or normalize else encode
 
+    @property
+    def random(self) -> bool:
+        return bool(self.dropout)
+
     def reserving(self, ids: frozenset[int]) -> Merging:
         taken = ids & frozenset(range(len(self.tokens))) | self._reserved
         if taken == self._reserved:

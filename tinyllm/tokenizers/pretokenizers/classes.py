@@ -13,26 +13,30 @@ from functools import cache
 
 from tinyllm.tokenizers import _unicode as unicode
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.pretokenizers.split import Behavior, cut, known_behavior
+from tinyllm.tokenizers.pretokenizers.kinds import ALONE, OTHER, RUN, SKIP, ByKind, Kinds, delimited
+from tinyllm.tokenizers.pretokenizers.split import Behavior, known_behavior
 from tinyllm.tokenizers.pretokenizers.translate import ranges, word
 from tinyllm.tokenizers.stage import PreTokenizer
 
-PUNCTUATION = ("Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po")
+
+@cache
+def SPACES() -> str:
+    return ranges("white_space", True)
 
 
 @cache
 def SPACE() -> re.Pattern[str]:
-    return re.compile(f"[{ranges('white_space', True)}]")
+    return re.compile(f"[{SPACES()}]")
 
 
 @cache
-def PUNCTUATION_MARK() -> re.Pattern[str]:
-    return re.compile(rf"[!-/:-@\[-`{{-~{ranges('category', *PUNCTUATION)}]")
+def PUNCTUATION() -> str:
+    return r"!-/:-@\[-`{-~" + ranges("category", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po")
 
 
 @cache
-def DIGIT() -> re.Pattern[str]:
-    return re.compile(f"[{ranges('category', 'Nd', 'Nl', 'No')}]")
+def DIGIT() -> str:
+    return ranges("category", "Nd", "Nl", "No")
 
 
 @cache
@@ -41,42 +45,41 @@ def INSIDE() -> re.Pattern[str]:
 
 
 @cache
-def WORD() -> re.Pattern[str]:
-    inside = INSIDE().pattern[1:-1]
-    return re.compile(f"[{inside}]+|[^{inside}{ranges('white_space', True)}]+")
+def WORDS() -> Kinds:
+    return Kinds(OTHER, ((INSIDE().pattern[1:-1], RUN), (SPACES(), SKIP)))
 
 
-def at(text: Aligned, pattern: re.Pattern[str], behavior: Behavior, invert: bool = False) -> list[Aligned]:
-    return cut(text, (found.span() for found in pattern.finditer(text.text)), behavior, invert)
+@cache
+def BERT() -> Kinds:
+    return Kinds(RUN, ((PUNCTUATION(), ALONE), (SPACES(), SKIP)))
 
 
 @dataclass(frozen=True)
-class WhitespaceSplit(PreTokenizer):
+class WhitespaceSplit(ByKind):
     """What stands between white space."""
 
-    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
-        return at(text, SPACE(), "Removed")
+    def kinds(self) -> Kinds:
+        return delimited(SPACES(), "Removed")
 
 
 @dataclass(frozen=True)
-class Whitespace(PreTokenizer):
+class Whitespace(ByKind):
     r"""Runs of word characters, and runs of other characters but white space: \w+|[^\w\s]+."""
 
-    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
-        return at(text, WORD(), "Removed", invert=True)
+    def kinds(self) -> Kinds:
+        return WORDS()
 
 
 @dataclass(frozen=True)
-class BertPreTokenizer(PreTokenizer):
+class BertPreTokenizer(ByKind):
     """What stands between white space, with each punctuation mark a piece of its own."""
 
-    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
-        words = at(text, SPACE(), "Removed")
-        return [piece for word in words for piece in at(word, PUNCTUATION_MARK(), "Isolated")]
+    def kinds(self) -> Kinds:
+        return BERT()
 
 
 @dataclass(frozen=True)
-class Punctuation(PreTokenizer):
+class Punctuation(ByKind):
     """Cuts at each punctuation mark; `behavior` as in `cut`."""
 
     behavior: Behavior = "Isolated"
@@ -84,18 +87,18 @@ class Punctuation(PreTokenizer):
     def __post_init__(self) -> None:
         known_behavior(self.behavior, "Punctuation")
 
-    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
-        return at(text, PUNCTUATION_MARK(), self.behavior)
+    def kinds(self) -> Kinds:
+        return delimited(PUNCTUATION(), self.behavior)
 
 
 @dataclass(frozen=True)
-class Digits(PreTokenizer):
+class Digits(ByKind):
     """A number is a piece of its own, or with `individual_digits` each of its digits."""
 
     individual_digits: bool = False
 
-    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
-        return at(text, DIGIT(), "Isolated" if self.individual_digits else "Contiguous")
+    def kinds(self) -> Kinds:
+        return delimited(DIGIT(), "Isolated" if self.individual_digits else "Contiguous")
 
 
 @cache

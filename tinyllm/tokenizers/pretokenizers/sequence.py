@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.pretokenizers import patterns
 from tinyllm.tokenizers.pretokenizers.spaces import ByteLevel
 from tinyllm.tokenizers.stage import PreTokenizer
 
@@ -33,3 +36,17 @@ class Sequence(PreTokenizer):
         for one in self.pretokenizers:
             pieces = [part for piece in pieces for part in one.pieces(piece, first and piece.starts[0] == 0)]
         return pieces
+
+    def texts(self, text: str, first: bool = True) -> Iterator[str | bytes]:
+        if self.scanner:
+            return patterns.texts(text, self.scanner)
+        if self.heeds_first:  # which only the aligned text says of what comes out of a stage
+            return super().texts(text, first)
+        pieces: Iterator[str | bytes] = iter([text] if text else [])
+        for one in self.pretokenizers:
+            pieces = chain.from_iterable(map(one.texts, map(as_str, pieces)))
+        return pieces
+
+
+def as_str(piece: str | bytes) -> str:
+    return piece if isinstance(piece, str) else piece.decode()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.pretokenizers import patterns
-from tinyllm.tokenizers.pretokenizers.split import cut, one_character
+from tinyllm.tokenizers.pretokenizers.kinds import Kinds, delimited
+from tinyllm.tokenizers.pretokenizers.split import one_character
 from tinyllm.tokenizers.stage import PreTokenizer
 
 
@@ -44,6 +46,11 @@ class ByteLevel(PreTokenizer):
             return [text]
         return [text.cut(*found.span()) for found in patterns.compiled("gpt2").finditer(text.text)]
 
+    def texts(self, text: str, first: bool = True) -> Iterator[str | bytes]:
+        if self.add_prefix_space and text and text[0] != " ":
+            text = " " + text
+        return patterns.texts(text, "gpt2") if self.use_regex else iter([text] if text else [])
+
 
 @dataclass(frozen=True)
 class Metaspace(PreTokenizer):
@@ -72,10 +79,22 @@ class Metaspace(PreTokenizer):
         if not text.text:
             return []
         text = text._replace(text=text.text.replace(" ", self.replacement))
-        wanted = self.prepend_scheme == "always" or (self.prepend_scheme == "first" and first)
-        if wanted and not text.text.startswith(self.replacement):
+        if self._lacks(text.text, first):
             text = text.edited([(0, 0, self.replacement)])
         if not self.split:
             return [text]
-        found = re.finditer(re.escape(self.replacement), text.text)
-        return cut(text, (match.span() for match in found), "MergedWithNext")
+        return [text.cut(*found.span()) for found in self._words().pattern.finditer(text.text)]
+
+    def texts(self, text: str, first: bool = True) -> Iterator[str | bytes]:
+        text = text.replace(" ", self.replacement)
+        if text and self._lacks(text, first):
+            text = self.replacement + text
+        return self._words().texts(text) if self.split else iter([text] if text else [])
+
+    def _lacks(self, text: str, first: bool) -> bool:
+        """Whether it is to begin with a replacement, and does not."""
+        wanted = self.prepend_scheme == "always" or (self.prepend_scheme == "first" and first)
+        return wanted and not text.startswith(self.replacement)
+
+    def _words(self) -> Kinds:
+        return delimited(re.escape(self.replacement), "MergedWithNext")

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.pretokenizers import patterns
+from tinyllm.tokenizers.pretokenizers.kinds import ByKind, Kinds, delimited
 from tinyllm.tokenizers.stage import PreTokenizer
 
 Behavior = Literal["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
@@ -131,9 +132,15 @@ class Split(PreTokenizer):
             matches = patterns.find(pattern, text.text, self.allow_regex)
         return cut(text, matches, self.behavior, self.invert)
 
+    def texts(self, text: str, first: bool = True) -> Iterator[str | bytes]:
+        kind, pattern = self.spelled
+        if kind == "String" and len(pattern) == 1 and not self.invert:
+            return delimited(re.escape(pattern), self.behavior).texts(text)
+        return patterns.texts(text, self.scanner) if self.scanner else super().texts(text)
+
 
 @dataclass(frozen=True)
-class CharDelimiterSplit(PreTokenizer):
+class CharDelimiterSplit(ByKind):
     """Cuts at each `delimiter`, one character, and removes it."""
 
     delimiter: str
@@ -141,8 +148,8 @@ class CharDelimiterSplit(PreTokenizer):
     def __post_init__(self) -> None:
         one_character(self.delimiter, "the delimiter of CharDelimiterSplit")
 
-    def pieces(self, text: Aligned, first: bool = True) -> list[Aligned]:
-        return cut(text, (found.span() for found in re.finditer(re.escape(self.delimiter), text.text)), "Removed")
+    def kinds(self) -> Kinds:
+        return delimited(re.escape(self.delimiter), "Removed")
 
 
 @dataclass(frozen=True)
