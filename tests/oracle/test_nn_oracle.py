@@ -737,7 +737,7 @@ SCHEDULES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=str)
+@pytest.mark.parametrize(("name", "settings"), SCHEDULES, ids=[f"{n}-{name}" for n, (name, _) in enumerate(SCHEDULES)])
 def test_schedules(name, settings):
     rates = []
     for lib, module, make in ((optim, nn, tl.tensor), (torch.optim, torch.nn, torch.tensor)):
