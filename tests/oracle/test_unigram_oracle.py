@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
 import random
+from collections import Counter
 from functools import cache
 
 import packages
@@ -109,6 +111,48 @@ def test_the_n_best_are_sentencepieces(name: str) -> None:
             if tuple(ids) not in scores:  # as good as the fifth, but for the rounding of theirs
                 score = sum(theirs.get_score(i) if i != theirs.unk_id() else ours.model._unknown[1] for i in ids)
                 assert score == pytest.approx(found[-1][1], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["plays", "kyoto_ja_unigram_8000"])
+def test_the_n_best_of_a_text_are_sentencepieces(name: str) -> None:
+    """The same list with the same scores, but for ways that are equal within the rounding of theirs."""
+    theirs = spm.SentencePieceProcessor(model_proto=model(name))
+    ours = read(model(name))
+    for text in [*corpus("plays", 4000), "東京は日本の首都です。", "  Hello,   world \u00bd"]:
+        found = ours.nbest(text, 8)
+        expected = theirs.nbest_encode(text, nbest_size=8, out_type=int)
+        assert len(found) == len(expected)
+        scores = {tuple(ids): score for ids, score in found}
+        for (_, score), ids in zip(found, expected, strict=True):
+            if theirs.unk_id() in ids:  # which doesn't say how many characters that are
+                assert tuple(ids) in scores
+                continue
+            other = sum(map(theirs.get_score, ids))
+            assert scores.get(tuple(ids), found[-1][1]) == pytest.approx(other, abs=1e-3) == score
+
+
+@pytest.mark.parametrize(("alpha", "nbest_size"), [(0.1, -1), (0.5, -1), (0.5, 8)])
+def test_a_text_is_drawn_as_sentencepiece_draws_it(alpha: float, nbest_size: int) -> None:
+    """Both fit the probabilities of all ways, by chi-square: beyond the bound is about one draw in ten thousand."""
+    theirs = spm.SentencePieceProcessor(model_proto=model("plays"))
+    ours = read(model("plays"))
+    text, n, rng = " Be not  afraid", 20_000, random.Random(6)
+    spm.set_random_generator_seed(6)
+    every = ours.nbest(text, 1024)
+    assert len(every) < 1024
+    best = every[:nbest_size] if nbest_size > 0 else every
+    weights = [math.exp(alpha * (score - best[0][1])) for _, score in best]
+    expected = {tuple(ids): n * weight / sum(weights) for (ids, _), weight in zip(best, weights, strict=True)}
+    often = [ids for ids, count in expected.items() if count >= 5]
+    assert len(often) >= 5
+    options = {"enable_sampling": True, "alpha": alpha, "nbest_size": nbest_size}
+    for draw in (lambda: ours.sample(text, rng, alpha, nbest_size)), (lambda: theirs.encode(text, **options)):
+        seen = Counter(tuple(draw()) for _ in range(n))
+        assert set(seen) <= set(expected)
+        chi = sum((seen[ids] - expected[ids]) ** 2 / expected[ids] for ids in often)
+        rest = n - sum(seen[ids] for ids in often), n - sum(expected[ids] for ids in often)
+        chi += (rest[0] - rest[1]) ** 2 / max(rest[1], 5)
+        assert chi < len(often) + 4 * (2 * len(often)) ** 0.5
 
 
 @pytest.mark.parametrize("name", ["plays", "chinese"])

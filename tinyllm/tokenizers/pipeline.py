@@ -9,7 +9,7 @@
   found. The model never reads a special token out of text, not even one that is allowed but was not recognised there
   (inside a word with `single_word`, or made by the normalizer): there Hugging Face's would, if its vocabulary has it.
 - `encode` gives the ids of a text and nothing else. What a model takes beside (template, pairs, truncation, padding)
-  is `prepare`.
+  is `prepare`; other ways to spell a text are in sampling.py.
 - Ids take the fastest way there is, with the same result: one compiled function from bytes to ids where the model has
   it, else the stages, with the ids of each piece remembered (remember.py). Offsets go stage by stage.
 """
@@ -29,6 +29,7 @@ from tinyllm.tokenizers.decoding import Decoding, Stream
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
 from tinyllm.tokenizers.postprocess import numbered
 from tinyllm.tokenizers.remember import as_bytes, ways
+from tinyllm.tokenizers.sampling import Sampling
 from tinyllm.tokenizers.spans import Spans
 from tinyllm.tokenizers.stage import Decoder, Model, Normalizer, PostProcessor, PreTokenizer, Trainer, as_json
 from tinyllm.tokenizers.vocabulary import Added, Vocabulary
@@ -36,7 +37,7 @@ from tinyllm.tokenizers.vocabulary import Added, Vocabulary
 Text = str | bytes
 
 
-class Tokenizer:
+class Tokenizer(Sampling):
     """See the top of the file. `tokens[i]` is the spelling of id i as bytes, b"" where a vocabulary has a gap.
 
     `added_tokens`: AddedToken or names, or a mapping of these to their ids. Those that the model's vocabulary has keep
@@ -214,6 +215,14 @@ class Tokenizer:
             else:
                 for piece in self.pre_tokenizer.pieces(part, part.starts[0] == 0):
                     yield piece, None
+
+    def _parts(self, text: Text, allowed_special: str | Iterable[str] = ()) -> Iterator[tuple[Aligned, int | None]]:
+        """What the model is given of a text, piece by piece, and the added tokens between with their ids."""
+        found, found_later = self._vocabulary.finders(allowed_special)
+        source = utf8(text).decode("utf-8", "surrogateescape")
+        for start, end, token in found.cut(source) if found else _whole(source):
+            part = Aligned.of(source[start:end], start)
+            yield from [(part, token)] if token is not None else self._pieces(part, found_later, False)
 
     # ---- What a model takes ----
 

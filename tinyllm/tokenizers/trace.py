@@ -125,7 +125,7 @@ def trace(tokenizer: Tokenizer, text: str) -> Trace:
     model = tokenizer.model
     steps = _steps(model)
     pieces = []
-    for part, known in _parts(tokenizer, text):
+    for part, known in tokenizer._parts(text):
         start, end = part.span(0, len(part.text))
         ids = [known] if known is not None else model.encode(part.text.encode())
         names = [shown(tokenizer.tokens[i]) for i in ids]
@@ -135,16 +135,6 @@ def trace(tokenizer: Tokenizer, text: str) -> Trace:
     if tokenizer.normalizer is not None:
         normal = tokenizer.normalizer.normalize(normal)
     return Trace(text, normal.text, type(tokenizer.model).__name__, pieces)
-
-
-def _parts(tokenizer: Tokenizer, text: str) -> Iterator[tuple[Aligned, int | None]]:
-    """The pieces that a model is given, and the added tokens between them with their ids."""
-    before, after = tokenizer._vocabulary.finders(())
-    for start, end, token in before.cut(text) if before else [(0, len(text), None)]:
-        part = Aligned.of(text[start:end], start)
-        for piece, known in [(part, token)] if token is not None else tokenizer._pieces(part, after, False):
-            if piece.text:
-                yield piece, known
 
 
 def shown(token: bytes) -> str:

@@ -67,7 +67,11 @@ class Merging(Model):
         return self._any_encoder.tokenize(piece, self.dropout or 0.0)
 
     def encode(self, piece: bytes) -> list[int]:
-        return self._any_encoder.encode_piece(piece, self.dropout or 0.0)
+        return self.dropped(piece, self.dropout or 0.0)
+
+    def dropped(self, piece: bytes, p: float) -> list[int]:
+        """The ids with `p` in place of `dropout`."""
+        return self._any_encoder.encode_piece(piece, p)
 
     def fused(
         self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None

@@ -114,16 +114,15 @@ class Unigram(Model):
     def tokenize(self, piece: bytes) -> list[tuple[int, int]]:
         if self._encoder is not None:
             return self._encoder.tokenize(piece)
-        text, widths = _characters(piece)
+        text, widths = characters(piece)
         return list(self._tokens(text, widths, reference.viterbi(self.lattice(text), self.kinds is not None)))
 
     def nbest(self, piece: bytes, n: int) -> list[tuple[list[int], float]]:
         """The n most probable ways (all, if there are fewer), best first: ids and log probability."""
         if not 1 <= n <= 1024:
             raise ValueError(f"n must be from 1 to 1024, not {n}")
-        text, widths = _characters(piece)
-        found = reference.nbest(self.lattice(text), n)
-        return [([token for token, _ in self._tokens(text, widths, path)], score) for path, score in found]
+        text = characters(piece)[0]
+        return [(self.spelled(text, path), score) for path, score in reference.nbest(self.lattice(text), n)]
 
     def sample(self, piece: bytes, rng: Random, alpha: float = 0.1, nbest_size: int = -1) -> list[int]:
         """The ids of a way drawn with probability proportional to its own ** alpha (subword regularization, Kudo
@@ -131,18 +130,18 @@ class Unigram(Model):
         """
         if not (math.isfinite(alpha) and alpha >= 0):
             raise ValueError(f"alpha must be a finite number of at least 0, not {alpha}")
-        text, widths = _characters(piece)
+        text = characters(piece)[0]
         arcs = self.lattice(text)
         if nbest_size < 0:
             path = reference.sample(arcs, alpha, rng)
         else:
             best = reference.nbest(arcs, max(nbest_size, 1))
             [(path, _)] = rng.choices(best, [math.exp(alpha * (score - best[0][1])) for _, score in best])
-        return [token for token, _ in self._tokens(text, widths, path)]
+        return self.spelled(text, path)
 
     def entropy(self, piece: bytes, alpha: float = 1.0) -> float:
         """Of the distribution that `sample` draws from, in nats."""
-        return reference.entropy(self.lattice(_characters(piece)[0]), alpha)
+        return reference.entropy(self.lattice(characters(piece)[0]), alpha)
 
     def reserving(self, ids: frozenset[int]) -> Unigram:
         read = ids & frozenset(self._ids.values())
@@ -153,6 +152,10 @@ class Unigram(Model):
         if not self._trie:
             self._trie.update(reference.trie(self._ids))
         return reference.lattice(text, self._trie, self._scores, self._unknown)
+
+    def spelled(self, text: str, path: list[Arc]) -> list[int]:
+        """The ids of a path over the characters of `text`."""
+        return [token for token, _ in self._tokens(text, [0] * len(text), path)]
 
     def _tokens(self, text: str, widths: list[int], path: list[Arc]) -> Iterator[tuple[int, int]]:
         """(id, width in bytes) of each token of a path; what is unknown taken together."""
@@ -208,8 +211,8 @@ def _spelled(vocab: Sequence[tuple[str, float]]) -> list[bytes]:
     return list(tokens)
 
 
-def _characters(piece: bytes) -> tuple[str, list[int]]:
-    """The text, and how many bytes of the piece each character is."""
+def characters(piece: bytes) -> tuple[str, list[int]]:
+    """The text, with U+FFFD for a byte that is no UTF-8, and how many bytes of the piece each character is."""
     text = piece.decode("utf-8", "surrogateescape")
     widths = [1 if "\ud800" <= c <= "\udfff" else len(c.encode()) for c in text]
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text), widths
