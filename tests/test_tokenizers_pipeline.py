@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product, takewhile
 from unittest import mock
 
 import pytest
@@ -16,6 +17,7 @@ from tinyllm.tokenizers import names as searching
 from tinyllm.tokenizers.added import AddedToken, Finder
 from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.encoding import Encoding, Padding, Truncation, joined
+from tinyllm.tokenizers.flow import Joining
 from tinyllm.tokenizers.models import BPE, WordLevel
 from tinyllm.tokenizers.normalizers import Replace
 from tinyllm.tokenizers.pipeline import Tokenizer
@@ -238,6 +240,13 @@ DECODERS = [
         (decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 2, 2))
     ),
     decoders.CTC(),
+    decoders.Sequence((decoders.Replace("▁", " "), decoders.ByteFallback())),
+    decoders.Sequence((decoders.ByteFallback(), decoders.Replace("A", "▁"), decoders.Fuse(), decoders.Metaspace())),
+    decoders.Sequence((decoders.Metaspace(), decoders.Fuse(), decoders.WordPiece("  "), decoders.Fuse())),
+    *(
+        decoders.SentencePieceDecoder(*flags, unk_piece=" .", control_symbols=("|b", "<pad>"))
+        for flags in product([False, True], repeat=3)
+    ),
     decoders.Sequence((decoders.Replace("a", ""), decoders.WordPiece(cleanup=True), decoders.Fuse())),
     None,
 ]
@@ -257,6 +266,28 @@ def test_stream_gives_what_decode_gives(decoder, ids):
             assert text == tokenizer.decode(ids, skip)
             with mock.patch.object(decoding, "compiled", lambda: False):
                 assert text == tokenizer.decode(ids, skip)
+
+
+SPELLED = ["a", "é", "北", "▁", "▁▁", "▁a", "b▁", "##", "##a", " .", "  ", "|b", "<pad>", "</s>", "c</w>"]
+SPELLED += [f"<0x{byte:02X}>" for byte in (0x41, 0xC3, 0xA9, *"北▁".encode())]
+
+
+@pytest.mark.skipif(not compiled(), reason="no compiled core")
+@fixed
+@given(
+    st.sampled_from(DECODERS),
+    st.lists(st.integers(0, len(SPELLED) - 1), max_size=12),
+    st.booleans(),
+)
+def test_all_at_once_is_one_after_another(decoder, ids, skip):
+    names = [AddedToken("<pad>", special=True), AddedToken("</s>", special=True)]
+    tokenizer = Tokenizer(WordLevel({token: i for i, token in enumerate(SPELLED)}), decoder=decoder, added_tokens=names)
+    found = tokenizer.decode_bytes(ids, skip)
+    with mock.patch.object(decoding, "compiled", lambda: False):
+        assert found == tokenizer.decode_bytes(ids, skip)
+    head = list(takewhile(lambda flow: not isinstance(flow, Joining), getattr(decoder, "flows", list)()))
+    known = all(flow.local for flow in head[:-1]) and all(flow.local or flow.alone() for flow in head[-1:])
+    assert bool(tokenizer._decoding._joiner) is known
 
 
 def test_truncation_padding_and_templates():

@@ -162,6 +162,9 @@ class BytesFlow(Whole):
         self.run.append(byte)
         return ()
 
+    def alone(self) -> Flow:
+        return ByteFlow()
+
     def finish(self) -> Iterable[Item]:
         return [part for text in self._run() for part in (text, END)]
 
@@ -173,6 +176,16 @@ class BytesFlow(Whole):
         except UnicodeDecodeError:
             return ["\ufffd".encode()] * len(run)
         return [run] if run else []
+
+
+class ByteFlow(Whole):
+    """The bytes of a run one by one, where it is known that they are UTF-8."""
+
+    local = True
+
+    def tokens(self, token: bytes) -> Iterable[bytes]:
+        byte = byte_of(token)
+        return (token if byte is None else bytes([byte]),)
 
 
 def byte_of(token: bytes) -> int | None:

@@ -10,7 +10,6 @@ from typing import Any
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.decoders import Spaced
 from tinyllm.tokenizers.engine import compiled, core
-from tinyllm.tokenizers.flow import FlowDecoder
 from tinyllm.tokenizers.stage import Decoder, DecodeStep
 from tinyllm.tokenizers.vocabulary import Vocabulary
 
@@ -21,8 +20,7 @@ class Decoding:
     def __init__(self, vocabulary: Vocabulary, decoder: Decoder | None) -> None:
         self._vocabulary = vocabulary
         self._decoder = decoder or Spaced()
-        self._later: list[bytes] | None = None  # what tokens become after others; [] if that depends on more
-        self._joiner: Any = None  # of these, compiled
+        self._joiner: Any = None  # of what tokens become after others, compiled; False if that depends on more
 
     def begin(self) -> DecodeStep:
         """A new decoder at work."""
@@ -51,18 +49,14 @@ class Decoding:
 
     def _joined(self, ids: list[int], skip: bool) -> bytes | None:
         """The text by joining what each token becomes, or None: where that depends on more, or an id is none."""
-        special = self._vocabulary.special_ids
-        if self._later is None:
-            decoder = self._decoder
-            self._later = (decoder.later(self._vocabulary.tokens) if isinstance(decoder, FlowDecoder) else None) or []
-            if self._later:
-                self._joiner = core("decode").Joiner(self._later, special, self._vocabulary.gaps)
-        text = self._joiner.join(ids, skip) if self._joiner is not None else None
-        first = next((i for i in ids if not (skip and i in special)), None)
-        if text is None or first is None:
-            return text
-        begins, usual = self.begin().push(self._vocabulary.tokens[first]), self._later[first]
-        return text if begins == usual else begins + text[len(usual) :]
+        tokens, special = self._vocabulary.tokens, self._vocabulary.special_ids
+        if self._joiner is None:
+            later = self._decoder.later(tokens)
+            self._joiner = core("decode").Joiner(later, special, self._vocabulary.gaps) if later else False
+        text = self._joiner.join(ids, skip) if self._joiner else None
+        if text is None:
+            return None
+        return self._decoder.joined(text, (tokens[i] for i in ids if not (skip and i in special)))
 
 
 class Stream:

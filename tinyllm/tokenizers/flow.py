@@ -9,7 +9,7 @@ byte tokens, which is text only as a whole).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from tinyllm.tokenizers.stage import Decoder, DecodeStep
@@ -22,6 +22,10 @@ class Flow(ABC):
     """One decoder at work: items in, items out. `local`: every token but the first becomes the same wherever it is."""
 
     local: ClassVar[bool] = False
+
+    def alone(self) -> Flow | None:
+        """A local flow that gives the same bytes, provided that all of it is UTF-8, as tokens are."""
+        return None
 
     @abstractmethod
     def push(self, item: Item) -> Iterable[Item]:
@@ -82,14 +86,48 @@ class FlowDecoder(Decoder):
     def begin(self) -> DecodeStep:
         return Chain(self.flows())
 
-    def later(self, tokens: Iterable[bytes]) -> list[bytes] | None:
-        """What each token becomes where it is not the first, or None if that depends on more."""
-        flows = self.flows()
-        if not all(flow.local for flow in flows) or any(isinstance(flow, Joining) for flow in flows[:-1]):
+    def later(self, tokens: Sequence[bytes]) -> list[bytes] | None:
+        """What each token becomes where it is not the first, to be joined; None if that depends on more."""
+        head, tail, checked = self._halves()
+        if not all(flow.local for flow in head) or (checked and not all(map(is_utf8, tokens))):
             return None
-        step = Chain(flows)
+        step = Chain(head)
         step.push(b"")
         return [step.push(token) for token in tokens]
+
+    def joined(self, text: bytes, tokens: Iterable[bytes]) -> bytes | None:
+        """The text of `tokens` from what `later` makes of them, joined; None if it depends on more."""
+        head, tail, checked = self._halves()
+        if head:
+            first = next(iter(tokens), None)
+            if first is None:
+                return None
+            step = Chain(self._halves()[0])
+            step.push(b"")
+            begins, usual = Chain(head).push(first), step.push(first)
+            text = text if begins == usual else begins + text[len(usual) :]
+        if checked and not is_utf8(text):
+            return None
+        if not tail:
+            return text
+        chain = Chain(tail)
+        return chain.push(text) + chain.finish()
+
+    def _halves(self) -> tuple[list[Flow], list[Flow], bool]:
+        """The flows before all tokens are one, those after it, and whether the first ones are only right for UTF-8."""
+        flows = self.flows()
+        at = next((i for i, flow in enumerate(flows) if isinstance(flow, Joining)), len(flows))
+        head, tail = flows[:at], flows[at + 1 :]
+        last = head[-1].alone() if head else None
+        return ([*head[:-1], last] if last else head), tail, last is not None
+
+
+def is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 class Joining(Flow):

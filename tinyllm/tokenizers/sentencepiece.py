@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -176,6 +176,26 @@ class SentencePieceDecoder(Decoder):
     def begin(self) -> DecodeStep:
         return _DecodeStep(self)
 
+    def later(self, tokens: Sequence[bytes]) -> list[bytes] | None:
+        if any(_shown(token.decode("utf-8", "surrogateescape")) != token for token in tokens):
+            return None
+        step, out = _DecodeStep(self), []
+        step.push(b"a")
+        for token in tokens:
+            byte = step.byte_of(token)
+            out.append(step.push(token) if byte is None else byte)
+        return out
+
+    def joined(self, text: bytes, tokens: Iterable[bytes]) -> bytes | None:
+        gone, step = 0, _DecodeStep(self)
+        for token in tokens:  # the spaces that the first ones lose
+            if step.byte_of(token) is not None:
+                break
+            gone += step.takes(token)
+            if step.push(token) or not step.at_start:
+                break
+        return _well_formed(text[gone:])
+
 
 class _DecodeStep(DecodeStep):
     def __init__(self, stage: SentencePieceDecoder) -> None:
@@ -183,28 +203,37 @@ class _DecodeStep(DecodeStep):
         self._silent = {symbol.encode() for symbol in stage.control_symbols}
         self._unk = None if stage.unk_piece is None else stage.unk_piece.encode()
         self._bytes = codecs.getincrementaldecoder("utf-8")("surrogateescape")
-        self._at_start = True  # no text came out yet, and no space was taken
+        self.at_start = True  # no text came out yet, and no space was taken
+
+    def byte_of(self, token: bytes) -> bytes | None:
+        """The byte that a piece like <0xE3> stands for."""
+        found = BYTE_PIECE.fullmatch(token) if self._stage.byte_fallback else None
+        return bytes.fromhex(found[1].decode()) if found else None
+
+    def takes(self, token: bytes) -> bool:
+        """Whether the space that the token begins with goes."""
+        symbol = token.startswith(SYMBOL) and token not in self._silent and token != self._unk
+        return self.at_start and symbol and (self._stage.add_dummy_prefix or self._stage.remove_extra_whitespaces)
 
     def push(self, token: bytes) -> bytes:
-        stage = self._stage
-        byte = BYTE_PIECE.fullmatch(token) if stage.byte_fallback else None
-        if byte:
-            return self._said(_shown(self._bytes.decode(bytes.fromhex(byte[1].decode()))))
+        byte = self.byte_of(token)
+        if byte is not None:
+            return self._said(_shown(self._bytes.decode(byte)))
         before = self.finish()
         if token in self._silent:
             return before
         if token == self._unk:
-            return before + self._said(stage.unk_surface.encode())
-        if self._at_start and token.startswith(SYMBOL) and (stage.add_dummy_prefix or stage.remove_extra_whitespaces):
+            return before + self._said(self._stage.unk_surface.encode())
+        if self.takes(token):
             token = token[len(SYMBOL) :]
-            self._at_start = stage.remove_extra_whitespaces  # then all that come before text go
+            self.at_start = self._stage.remove_extra_whitespaces  # then all that come before text go
         return before + self._said(token.replace(SYMBOL, b" "))
 
     def finish(self) -> bytes:
         return self._said(_shown(self._bytes.decode(b"", final=True)))
 
     def _said(self, text: bytes) -> bytes:
-        self._at_start = self._at_start and not text
+        self.at_start = self.at_start and not text
         return text
 
 

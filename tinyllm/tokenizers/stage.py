@@ -22,7 +22,7 @@ import reprlib
 import types
 import typing
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -135,6 +135,14 @@ class Decoder(Stage, ABC):
     @abstractmethod
     def begin(self) -> DecodeStep:
         """A new state."""
+
+    def later(self, tokens: Sequence[bytes]) -> list[bytes] | None:
+        """What each token becomes where it is not the first, if that depends on the token alone; see `joined`."""
+        return None
+
+    def joined(self, text: bytes, tokens: Iterable[bytes]) -> bytes | None:
+        """The text of `tokens` from what `later` makes of them, joined; None if it depends on more."""
+        return None
 
 
 class DecodeStep(ABC):
