@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from os import PathLike
@@ -282,6 +281,8 @@ class Tokenizer(Sampling):
 
     def fingerprint(self) -> str:
         """A SHA-256 (hex) over everything that ids and text depend on: with the same one, they are the same."""
+        import hashlib  # which loads OpenSSL, 3 MB
+
         stages = [self.normalizer, self.pre_tokenizer, self.post_processor, self.decoder]
         model = as_json(self.model)
         if isinstance(model.get("vocab"), dict):

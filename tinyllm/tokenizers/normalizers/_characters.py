@@ -13,7 +13,12 @@ from unicodedata import category
 from tinyllm.tokenizers.aligned import Aligned
 
 WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"  # Unicode's, for a class
-ASSIGNED = [*range(0x40000), *range(0xE0000, 0xE1000)]  # what is above has no name: unassigned, or for private use
+
+
+def assigned() -> Iterator[int]:
+    """All code points that may have a name; what is above is unassigned, or for private use."""
+    yield from range(0x40000)
+    yield from range(0xE0000, 0xE1000)
 
 
 def ranges(points: Iterable[int]) -> str:
@@ -31,7 +36,7 @@ def ranges(points: Iterable[int]) -> str:
 def in_categories(*prefixes: str) -> str:
     """The inside of a class of all characters whose general category starts with one of `prefixes`."""
     private = "\\U000f0000-\\U000ffffd\\U00100000-\\U0010fffd" if "Co" in prefixes else ""
-    return ranges(p for p in ASSIGNED if category(chr(p)).startswith(prefixes)) + private
+    return ranges(p for p in assigned() if category(chr(p)).startswith(prefixes)) + private
 
 
 def replaced(text: Aligned, pattern: re.Pattern[str], new: str | Callable[[str], str]) -> Aligned:

@@ -13,7 +13,7 @@ from functools import cache
 from unicodedata import name
 
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.normalizers._characters import ASSIGNED, in_categories, ranges, replaced
+from tinyllm.tokenizers.normalizers._characters import assigned, in_categories, ranges, replaced
 from tinyllm.tokenizers.normalizers.unicode import NFC, NFD
 from tinyllm.tokenizers.stage import Normalizer
 
@@ -66,5 +66,5 @@ def _marks() -> re.Pattern[str]:
 
 @cache
 def _accented() -> re.Pattern[str]:
-    letters = ranges(p for p in ASSIGNED if name(chr(p), "").startswith(("LATIN ", "GREEK ", "CYRILLIC ")))
+    letters = ranges(p for p in assigned() if name(chr(p), "").startswith(("LATIN ", "GREEK ", "CYRILLIC ")))
     return re.compile(f"[{letters}][{in_categories('Mn')}]+")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.normalizers._characters import ASSIGNED, ranges, replaced
+from tinyllm.tokenizers.normalizers._characters import assigned, ranges, replaced
 from tinyllm.tokenizers.stage import Normalizer
 
 DOTTED_I = re.compile("İ")
@@ -42,4 +42,4 @@ class CaseFold(Normalizer):
 @cache
 def _growing() -> re.Pattern[str]:
     """The characters whose case folding is longer than they are."""
-    return re.compile(f"[{ranges(p for p in ASSIGNED if len(chr(p).casefold()) > 1)}]")
+    return re.compile(f"[{ranges(p for p in assigned() if len(chr(p).casefold()) > 1)}]")

@@ -13,7 +13,7 @@ import re
 from functools import cache
 from unicodedata import category
 
-from tinyllm.tokenizers.normalizers._characters import ASSIGNED, ranges
+from tinyllm.tokenizers.normalizers._characters import assigned, ranges
 
 PREPENDED = {*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0xD4E, 0x110BD, 0x110CD, 0x111C2, 0x111C3}
 PREPENDED |= {0x113D1, 0x1193F, 0x11941, 0x11A3A, *range(0x11A84, 0x11A8A), 0x11D46, 0x11F02}
@@ -36,7 +36,7 @@ LINKER = "[\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d]"
 def clusters() -> re.Pattern[str]:
     """Matches one cluster at a time; every character is in one."""
     controls, marks, syllables = [], [], []
-    for p in ASSIGNED:
+    for p in assigned():
         kind = category(chr(p))
         if p in PREPENDED:
             continue

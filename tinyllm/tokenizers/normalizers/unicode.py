@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, NamedTuple
 from unicodedata import combining, normalize
 
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.normalizers._characters import ASSIGNED, ranges, replaced, translated
+from tinyllm.tokenizers.normalizers._characters import assigned, ranges, replaced, translated
 from tinyllm.tokenizers.stage import Normalizer
 
 FormName = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -180,11 +180,11 @@ def _patterns(form: FormName) -> tuple[re.Pattern[str], re.Pattern[str]]:
     thirty other characters combine though their combining class is 0.
     """
     decomposing = DECOMPOSED[form]
-    after = {p for p in ASSIGNED if 0x300 <= p and combining(normalize(decomposing, chr(p))[0])}
+    after = {p for p in assigned() if 0x300 <= p and combining(normalize(decomposing, chr(p))[0])}
     if form != DECOMPOSED[form]:
-        second = {normalize("NFD", chr(p))[-1] for p in ASSIGNED if _is_composite(chr(p))}
-        after |= {p for p in ASSIGNED if 0x300 <= p and normalize(decomposing, chr(p))[0] in second}
-    changing = {p for p in ASSIGNED if normalize(form, chr(p)) != chr(p)}
+        second = {normalize("NFD", chr(p))[-1] for p in assigned() if _is_composite(chr(p))}
+        after |= {p for p in assigned() if 0x300 <= p and normalize(decomposing, chr(p))[0] in second}
+    changing = {p for p in assigned() if normalize(form, chr(p)) != chr(p)}
     joins = ranges(sorted(after))
     return re.compile(f"[{joins}]"), re.compile(f"[{ranges(sorted(after | changing))}][{joins}]*")
 
