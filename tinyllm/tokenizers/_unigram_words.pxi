@@ -24,8 +24,7 @@ cdef struct Run:  # of suffixes that begin alike
     int32_t last
     int32_t size
     int32_t length
-    double weight
-    int32_t next  # another one with the same `first`, and inside this one; -1: none
+    double weight  # while it's open: of the suffixes before it
 
 
 cdef int sort_by(uint64_t* keys, int32_t* order, int64_t n) except -1:
@@ -72,8 +71,8 @@ cdef inline uint64_t descending(float x) noexcept:
 
 
 cdef class Words:
-    """`words`: (bytes, count, how many of them no other word follows), in order. `characters`: (code point, count),
-    the first pieces, most frequent first. `kinds`: {code point: what it is}, of all that occur.
+    """`words`: (bytes, count, how many of them no other word follows), in order; the list is emptied. `characters`: (code
+    point, count), the first pieces, most frequent first. `kinds`: {code point: what it is}, of all that occur.
 
     `inner_spaces` and `space_runs`: whether a piece may have U+2581 inside, or be a run of it.
     """
@@ -120,8 +119,13 @@ cdef class Words:
             for point, kind in kinds.items():
                 kind_of[<int64_t>point] = kind
             self.lay_out(words, &place, &entry, &weights)
+            del words[:]
             sa = <int32_t*>malloc((self.n + 1) * sizeof(int32_t))
             runs = self.find_runs(sa, entry, weights, kind_of, apart, inner_spaces, space_runs, &n_runs)
+            free(entry)
+            free(weights)
+            entry = NULL
+            weights = NULL
             self.make_characters(characters, place)
             n_runs = self.make_pieces(&runs, n_runs, sa, place, seed_size)
             self.make_arcs(runs, n_runs, sa, place)
@@ -224,7 +228,8 @@ cdef class Words:
         cdef int64_t n = self.n
         cdef int32_t* numbers = <int32_t*>malloc((n + 1) * sizeof(int32_t))
         cdef int32_t* common = <int32_t*>malloc((n + 1) * sizeof(int32_t))
-        cdef double* before = NULL
+        cdef double before = 0  # what the suffixes before i weigh
+        cdef double began
         cdef Run* runs = NULL
         cdef int64_t capacity = 0
         cdef int64_t i, depth, size, first
@@ -240,32 +245,31 @@ cdef class Words:
             for i in range(n):
                 sa[i] = sa[i + 1]  # the empty suffix comes first
             common_prefixes(self.text, sa, numbers, common, n, apart)
-            before = <double*>malloc((n + 1) * sizeof(double))  # what the suffixes before weigh
-            if before == NULL:
-                raise MemoryError(f"no memory for the suffix array of {n} bytes")
-            before[0] = 0
-            for i in range(n):
-                before[i + 1] = before[i] + weights[entry[sa[i]]]
+            free(numbers)
+            numbers = NULL
             stack = <Run*>grown(stack, &stack_capacity, 64, sizeof(Run))
-            stack[0] = Run(0, 0, 0, 0, 0, 0)
+            stack[0] = Run(0, 0, 0, 0, 0)
             depth = 1
             for i in range(1, n + 1):
                 if i & 0xFFFFF == 0:
                     PyErr_CheckSignals()
                 size = common[i] if i < n else 0
                 first = i - 1
+                began = before
+                before += weights[entry[sa[i - 1]]]
                 while size < stack[depth - 1].size:
                     depth -= 1
                     first = stack[depth].first
+                    began = stack[depth].weight
                     stack[depth].last = <int32_t>(i - 1)
-                    stack[depth].weight = before[i] - before[first]
+                    stack[depth].weight = before - began
                     if self.may_be_piece(&stack[depth], sa, kind_of, inner_spaces, space_runs):
                         runs = <Run*>grown(runs, &capacity, n_runs[0] + 1, sizeof(Run))
                         runs[n_runs[0]] = stack[depth]
                         n_runs[0] += 1
                 if size > stack[depth - 1].size:
                     stack = <Run*>grown(stack, &stack_capacity, depth + 1, sizeof(Run))
-                    stack[depth] = Run(<int32_t>first, 0, <int32_t>size, 0, 0, -1)
+                    stack[depth] = Run(<int32_t>first, 0, <int32_t>size, 0, began)
                     depth += 1
         except:
             free(runs)
@@ -273,7 +277,6 @@ cdef class Words:
         finally:
             free(numbers)
             free(common)
-            free(before)
             free(stack)
         return runs
 
@@ -352,7 +355,7 @@ cdef class Words:
         self, Run** runs, int64_t n_runs, const int32_t* sa, const int32_t* place, int64_t seed_size
     ) except -1:
         """The runs of the highest weight * length become pieces, and the others go; of equal ones the longer, then
-        the one that sorts first. Each run's `last` and `next` stay; `length` becomes the id. Returns how many are left.
+        the one that sorts first. `length` becomes the id. Returns how many are left.
         """
         cdef uint64_t* keys = <uint64_t*>malloc(max(n_runs, 1) * sizeof(uint64_t))
         cdef int32_t* order = <int32_t*>malloc(max(n_runs, 1) * sizeof(int32_t))
@@ -401,36 +404,29 @@ cdef class Words:
 
     cdef int make_arcs(self, Run* runs, int64_t n_runs, const int32_t* sa, const int32_t* place) except -1:
         """For each position the pieces of two and more characters that begin there, short ones first."""
-        cdef int32_t* head = <int32_t*>malloc(max(self.n, 1) * sizeof(int32_t))
         cdef uint64_t* keys = <uint64_t*>malloc(max(n_runs, 1) * sizeof(uint64_t))
         cdef int32_t* order = <int32_t*>malloc(max(n_runs, 1) * sizeof(int32_t))
         cdef int32_t* open_runs = NULL
         cdef int64_t capacity = 0
-        cdef int64_t i, j, depth, at, filling
-        cdef int32_t run
+        cdef int64_t i, j, depth, next_run, at, filling
         try:
-            if head == NULL or keys == NULL or order == NULL:
+            if keys == NULL or order == NULL:
                 raise MemoryError(f"no memory for {n_runs} pieces")
-            memset(head, 0xFF, self.n * sizeof(int32_t))
-            for i in range(n_runs):
+            for i in range(n_runs):  # a run is inside the shorter one that begins there
                 order[i] = <int32_t>i
-                keys[i] = <uint64_t>runs[i].size
+                keys[i] = <uint64_t>runs[i].first << 32 | <uint64_t>runs[i].size
             sort_by(keys, order, n_runs)
-            for i in range(n_runs - 1, -1, -1):
-                runs[order[i]].next = head[runs[order[i]].first]
-                head[runs[order[i]].first] = order[i]
             self.first = <int64_t*>zeroed(self.n_positions + 2, sizeof(int64_t))
             for filling in range(2):
-                depth = 0
+                depth = next_run = 0
                 for i in range(self.n):
                     while depth and runs[open_runs[depth - 1]].last < i:
                         depth -= 1
-                    run = head[i]
-                    while run >= 0:
+                    while next_run < n_runs and runs[order[next_run]].first == i:
                         open_runs = <int32_t*>grown(open_runs, &capacity, depth + 1, sizeof(int32_t))
-                        open_runs[depth] = run
+                        open_runs[depth] = order[next_run]
                         depth += 1
-                        run = runs[run].next
+                        next_run += 1
                     at = place[sa[i]]
                     if at < 0:
                         continue
@@ -447,7 +443,6 @@ cdef class Words:
                     self.arc_piece = <int32_t*>zeroed(self.first[self.n_positions + 1], sizeof(int32_t))
                     self.arc_length = <uint16_t*>zeroed(self.first[self.n_positions + 1], sizeof(uint16_t))
         finally:
-            free(head)
             free(keys)
             free(order)
             free(open_runs)
