@@ -92,6 +92,9 @@ def test_merges_are_recovered_from_ranks():
     assert list(found.model.merges) == [(b"a", b"b"), (b"b", b"c"), (b"ab", b"c")]
     assert found.encode("abc") == [258] and found.encode("xyz") == [259] and found.encode("xyzx") == [*b"xyzx"]
     assert tiktoken.write(found) == tiktoken.write_ranks(ranks.items())
+    for line in b"YWI= 300\n", b"eHg= 258\n":
+        with pytest.raises(TokenizerError, match="line 261: the token .* or the rank .* has been there before"):
+            tiktoken.read(tiktoken.write(found) + line, "gpt2")
 
 
 def test_llamas_model_as_hugging_faces_stages_and_back(tmp_path):

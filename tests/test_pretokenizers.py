@@ -163,7 +163,7 @@ def test_the_behaviors_of_split(behavior, pieces, inverted):
         (P.Punctuation("MergedWithPrevious"), "a, b.c", ["a,", " b.", "c"]),
         (P.Digits(), "a12²b", ["a", "12²", "b"]),
         (P.Digits(True), "a12b", ["a", "1", "2", "b"]),
-        (P.UnicodeScripts(), " ab京都ーはЖ1 .", ["ab", "京都ーは", "Ж", "1 ."]),
+        (P.UnicodeScripts(), " ab京都ーはカЖ1 .", ["ab", "京都ーはカ", "Ж", "1 ."]),
         (P.CharDelimiterSplit("|"), "|a||b c", ["a", "b c"]),
         (P.FixedLength(2), "abcde", ["ab", "cd", "e"]),
         (P.Words(), "It's 3.5 km (2,000 m), naïve!", ["It's", "3.5", "km", "(", "2,000", "m", ")", ",", "naïve", "!"]),

@@ -428,6 +428,11 @@ def test_offsets_without_spaces_and_decoders_by_hand():
     assert (
         prefixed.prepare(" be").offsets[1][0] == 0 and tokenizer.prepare(" be").offsets[0][0] == 1
     )  # it may be a prefix
+    two = Encoding.of([0, 1, 1], [(0, 1), (0, 2), (2, 4)])  # what is at 0 may have the prefix's space, first or not
+    postprocess.trim_offsets(two, [b"x", b" y"], True)
+    assert two.offsets == [(0, 1), (0, 2), (3, 4)]
+    runs = Tokenizer(WordLevel({"<0xC3>": 0, "<0xA9>": 1, "a": 2}), decoder=decoders.ByteFallback())
+    assert runs.decode([0, 1, 2, 0, 1, 0, 2, 0]) == "éa\ufffd\ufffd\ufffda\ufffd"
     plain = Tokenizer(BPE.from_ids([*BYTES, b" a ", b"  b"]), decoder=decoders.Strip(" ", 1, 1))
     assert plain.decode([256, 256, 257]) == "aa b"
     assert plain.tokens[256] == b" a "
