@@ -185,6 +185,32 @@ def test_ways_of_a_text_come_as_often_as_they_are_probable(alpha, nbest_size):
     assert drawn[ENGINES[-1]][:50] == drawn["python"][:50]
 
 
+@pytest.mark.parametrize("alpha", [0.3, 1.0])
+def test_different_ways_come_as_often_as_one_by_one_from_those_that_are_left(alpha):
+    """The first two, in order: the second as often as it is probable when the first can't come again."""
+    text, n = "xx aba", 10_000
+    expected = chances(every([13, "▁aba"]), alpha)
+    pairs = {(a, b): p * q / (1 - p) for a, p in expected.items() for b, q in expected.items() if a != b}
+    tokenizer, rng, seen = unigram("python"), random.Random(3), Counter()
+    for _ in range(n):
+        found = [(tuple(ids), log) for ids, log in tokenizer.sample_distinct(text, 2, rng, alpha)]
+        assert all(math.exp(log) == pytest.approx(expected[ids]) for ids, log in found)
+        seen[found[0][0], found[1][0]] += 1
+    assert fits(seen, pairs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_all_different_ways_are_drawn_and_none_twice(text):
+    expected, drawn = every(CUT[text]), []
+    for engine in ENGINES:
+        found = unigram(engine).sample_distinct(text, 1024, random.Random(2), 0.2)
+        assert sorted(tuple(ids) for ids, _ in found) == sorted(expected)
+        assert sum(math.exp(log) for _, log in found) == pytest.approx(1)
+        assert unigram(engine).sample_distinct(text, 2, random.Random(2), 0.2) == found[:2]
+        drawn.append(found)
+    assert drawn[0] == drawn[-1]
+
+
 @settings(max_examples=50)
 @given(st.text("abAB\u00e9x <s>", max_size=12), st.booleans(), st.sampled_from([0.0, 0.3, 2.0]))
 def test_whatever_is_drawn_is_the_text(text, split, alpha):
@@ -220,9 +246,9 @@ def test_what_cannot_be_drawn_is_refused():
     rng, tokenizer = random.Random(0), unigram("python")
     bpe = dropping("python", 0)
     for model in WordLevel({"?": 0}, "?"), WordPiece({"[UNK]": 0}):
-        for draw in (lambda one: one.sample("a", rng)), (lambda one: one.nbest("a", 2)):
+        for name, rest in ("sample", (rng,)), ("nbest", (2,)), ("sample_distinct", (2, rng)):
             with pytest.raises(TokenizerError, match=f"{type(model).__name__} doesn't say how probable each way is"):
-                draw(Tokenizer(model))
+                getattr(Tokenizer(model), name)("a", *rest)
     with pytest.raises(TokenizerError, match="BPE doesn't say how probable"):
         bpe.nbest("a", 2)
     with pytest.raises(TokenizerError, match="nbest_size is 4; a BPE has no best ways"):
@@ -230,12 +256,16 @@ def test_what_cannot_be_drawn_is_refused():
     for alpha in -0.1, math.nan, math.inf:
         with pytest.raises(TokenizerError, match=r"alpha is .*of a BPE it is the probability of dropout"):
             bpe.sample("a", rng, alpha)
+        with pytest.raises(TokenizerError, match=r"alpha is .*must be a finite number"):
+            tokenizer.sample_distinct("a", 2, rng, alpha)
         for nbest_size in -1, 3:
             with pytest.raises(TokenizerError, match=r"alpha is .*must be a finite number"):
                 tokenizer.sample("a", rng, alpha, nbest_size)
     for n in 0, 1025:
         with pytest.raises(TokenizerError, match=f"n is {n}; it must be from 1 to 1024 ways"):
             tokenizer.nbest("a", n)
+        with pytest.raises(TokenizerError, match=f"n is {n}; it must be from 1 to 1024 ways"):
+            tokenizer.sample_distinct("a", n, rng)
     with pytest.raises(TokenizerError, match="lone surrogate"):
         tokenizer.sample("a\ud800", rng)
     with pytest.raises(TokenizerError, match="no special token"):

@@ -1,4 +1,4 @@
-"""Other ways to spell a text than that of `encode`, through the whole pipeline: a random one, the best ones.
+"""Other ways to spell a text than that of `encode`, through the whole pipeline: random ones, the best ones.
 
     tok.sample(text, random.Random(1), alpha=0.2) -> ids;  tok.nbest(text, 5) -> [(ids, log probability), ...]
 
@@ -63,6 +63,17 @@ class Sampling:
             return rng.choices(best, weights)[0][0]
         lattice = self._lattice(text, allowed_special)
         return lattice.ids(reference.sample(lattice.arcs, checked(alpha), rng))
+
+    def sample_distinct(
+        self, text: Text, n: int, rng: Random, alpha: float = 0.1, allowed_special: str | Iterable[str] = ()
+    ) -> list[tuple[list[int], float]]:
+        """n different ways (all, if there are fewer), in the order in which they are drawn: one after another, as
+        `sample` draws them, each from the ways that are left. Ids, and the log of the probability that `sample` has for
+        them. n is at most 1024. TokenizerError as in `nbest`.
+        """
+        lattice = self._lattice(text, allowed_special)
+        found = reference.distinct(lattice.arcs, counted(n), checked(alpha), rng)
+        return [(lattice.ids(path), log) for path, log in found]
 
     def nbest(self, text: Text, n: int, allowed_special: str | Iterable[str] = ()) -> list[tuple[list[int], float]]:
         """The n most probable ways (all, if there are fewer), best first: ids and log probability. n is at most 1024.

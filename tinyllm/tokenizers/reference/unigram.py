@@ -124,16 +124,21 @@ def nbest(arcs: Lattice, n: int) -> list[tuple[list[Arc], float]]:
     while heap and len(found) < n:
         cost, _, at, score, path = heapq.heappop(heap)
         if at == 0:
-            steps = []
-            while path:
-                arc, path = path
-                steps.append(arc)
-            found.append((steps, -cost))
+            found.append((linked(path), -cost))
             continue
         for arc in ends[at]:
             tail = arc.score + score
             heapq.heappush(heap, (-(best[arc.start] + tail), next(order), arc.start, tail, (arc, path)))
     return found
+
+
+def linked(path: Any) -> list[Arc]:
+    """The arcs of a path as `nbest` keeps it: the first arc, and the rest of the path."""
+    steps = []
+    while path:
+        arc, path = path
+        steps.append(arc)
+    return steps
 
 
 def log_sum(logs: Sequence[float]) -> float:
@@ -162,6 +167,46 @@ def sample(arcs: Lattice, power: float, rng: Random) -> list[Arc]:
         path.append(arc)
         at = arc.start
     return path[::-1]
+
+
+def distinct(arcs: Lattice, n: int, power: float, rng: Random) -> list[tuple[list[Arc], float]]:
+    """n different paths (fewer if there are no more) and the logs of their probabilities, drawn as by `sample`, one
+    after another, each from the paths that are left.
+
+    These are the n of the largest log probability plus a random number of Gumbel's distribution (Gumbel-top-k, Kool et
+    al. 2019, arXiv:1903.06059). Among all paths with the same end the largest is distributed as for a single path with
+    their joint probability: so ends are drawn, and split into longer ones of which the largest must be as drawn.
+    """
+    alpha, ends = forward(arcs, power), ending(arcs)
+    order = itertools.count()
+    heap: list = [(-gumbel(rng), next(order), len(arcs), 0.0, None)]
+    found: list[tuple[list[Arc], float]] = []
+    while heap and len(found) < n:
+        cost, _, at, score, path = heapq.heappop(heap)
+        if at == 0:
+            found.append((linked(path), score - alpha[-1]))
+            continue
+        drawn = [alpha[arc.start] + power * arc.score + score - alpha[-1] + gumbel(rng) for arc in ends[at]]
+        top = max(drawn)
+        for arc, value in zip(ends[at], drawn, strict=True):
+            largest = conditional(value, top, -cost)
+            heapq.heappush(heap, (-largest, next(order), arc.start, score + power * arc.score, (arc, path)))
+    return found
+
+
+def gumbel(rng: Random) -> float:
+    """A random number of Gumbel's distribution."""
+    return -math.log(-math.log((rng.getrandbits(52) + 0.5) / (1 << 52)))
+
+
+def conditional(value: float, top: float, wanted: float) -> float:
+    """`value`, one of several numbers of Gumbel's distributions the largest of which is `top`, as it is distributed
+    where the largest is `wanted`: -log(exp(-wanted) - exp(-top) + exp(-value)), without loss of precision.
+    """
+    if value == top:
+        return wanted
+    v = wanted - value + math.log(-math.expm1(value - top))
+    return wanted - max(0.0, v) - math.log1p(math.exp(-abs(v)))
 
 
 def posteriors(arcs: Lattice, power: float = 1.0) -> Iterator[tuple[Arc, float]]:
@@ -279,10 +324,6 @@ class Training:
 
     def drop_unreachable(self) -> None:
         """Drop each piece whose text has a better path."""
-        self.set_pieces(
-            [
-                (spelling, score)
-                for i, (spelling, score) in enumerate(self.pieces)
-                if len(spelling) == 1 or sum(arc.score for arc in self.without(i)) <= score
-            ]
-        )
+        others = [self.without(i) if len(spelling) > 1 else [] for i, (spelling, _) in enumerate(self.pieces)]
+        pairs = zip(self.pieces, others, strict=True)
+        self.set_pieces([piece for piece, path in pairs if not path or sum(arc.score for arc in path) <= piece[1]])
