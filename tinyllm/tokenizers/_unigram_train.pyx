@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 from tinyllm.tokenizers._shared cimport code_point, grown, zeroed
 
 include "_suffix.pxi"
+include "_unigram_runs.pxi"
 include "_unigram_words.pxi"
 
 cdef double UNKNOWN_PENALTY = 10.0

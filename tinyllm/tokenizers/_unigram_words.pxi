@@ -1,13 +1,6 @@
-"""Words, the first pieces out of their suffix array, and the lattice of each word. Included by _unigram_train.pyx."""
+"""The words, their first pieces, and the lattice of each word. Included by _unigram_train.pyx."""
 
 cdef enum:
-    # What trainers/unigram.py says of a character; from SCRIPTS on: the number of its script
-    BAD = 0  # in no piece
-    SPACE = 1
-    ANY = 2  # goes with every script
-    INHERITED = 3  # has the script of the character before
-    ALONE = 0x8000  # flag: in no piece but its own
-    POINTS = 0x110000
     BORDER = 4  # bytes after a word that another follows: U+2581, 0
 
 
@@ -17,57 +10,6 @@ cdef struct Piece:
     int32_t place  # the position of its first character in a word that has it
     int32_t length  # in characters
     double score
-
-
-cdef struct Run:  # of suffixes that begin alike
-    int32_t first
-    int32_t last
-    int32_t size
-    int32_t length
-    double weight  # while it's open: of the suffixes before it
-
-
-cdef int sort_by(uint64_t* keys, int32_t* order, int64_t n) except -1:
-    """Sort `order` by the keys[i] that go with it, smallest first, equal ones as they are: radix sort, 16 bits a time."""
-    cdef uint64_t* keys2 = <uint64_t*>malloc(max(n, 1) * sizeof(uint64_t))
-    cdef int32_t* order2 = <int32_t*>malloc(max(n, 1) * sizeof(int32_t))
-    cdef int64_t* counts = <int64_t*>malloc(65536 * sizeof(int64_t))
-    cdef int64_t i, sum, here
-    cdef int shift
-    cdef uint64_t digit
-    try:
-        if keys2 == NULL or order2 == NULL or counts == NULL:
-            raise MemoryError(f"no memory to sort {n} pieces")
-        for shift in range(0, 64, 16):
-            memset(counts, 0, 65536 * sizeof(int64_t))
-            for i in range(n):
-                counts[keys[i] >> shift & 0xFFFF] += 1
-            if n == 0 or counts[keys[0] >> shift & 0xFFFF] == n:
-                continue
-            sum = 0
-            for i in range(65536):
-                here = counts[i]
-                counts[i] = sum
-                sum += here
-            for i in range(n):
-                digit = keys[i] >> shift & 0xFFFF
-                keys2[counts[digit]] = keys[i]
-                order2[counts[digit]] = order[i]
-                counts[digit] += 1
-            memcpy(keys, keys2, n * sizeof(uint64_t))
-            memcpy(order, order2, n * sizeof(int32_t))
-    finally:
-        free(keys2)
-        free(order2)
-        free(counts)
-    return 0
-
-
-cdef inline uint64_t descending(float x) noexcept:
-    """A number that is the smaller, the larger x is."""
-    cdef uint32_t bits
-    memcpy(&bits, &x, 4)
-    return bits if bits >> 31 else 0x7FFFFFFF - bits
 
 
 cdef class Words:
@@ -114,6 +56,7 @@ cdef class Words:
         cdef int32_t* sa = NULL
         cdef Run* runs = NULL
         cdef int64_t n_runs = 0
+        cdef Shape shape
         try:
             kind_of = <uint16_t*>zeroed(POINTS, sizeof(uint16_t))
             for point, kind in kinds.items():
@@ -121,7 +64,8 @@ cdef class Words:
             self.lay_out(words, &place, &entry, &weights)
             del words[:]
             sa = <int32_t*>malloc((self.n + 1) * sizeof(int32_t))
-            runs = self.find_runs(sa, entry, weights, kind_of, apart, inner_spaces, space_runs, &n_runs)
+            shape = Shape(kind_of, max_length, apart, inner_spaces, space_runs)
+            runs = find_runs(self.text, self.n, sa, entry, weights, &shape, &n_runs)
             free(entry)
             free(weights)
             entry = NULL
@@ -172,6 +116,7 @@ cdef class Words:
         cdef const uint8_t* s
         cdef bytes word
         cdef bint second
+        word_at = 0
         for word, count, ends in words:
             copies += (count > ends) + (ends > 0)
             size += (count > ends) * (len(word) + BORDER) + (ends > 0) * (len(word) + 1)
@@ -219,105 +164,6 @@ cdef class Words:
             self.most_positions = max(self.most_positions, word_at + 1 - self.word_start[i])
         self.word_start[self.n_words] = <int32_t>self.n_positions
         return 0
-
-    cdef Run* find_runs(
-        self, int32_t* sa, const int32_t* entry, const double* weights, const uint16_t* kind_of,
-        bint apart, bint inner_spaces, bint space_runs, int64_t* n_runs
-    ) except? NULL:
-        """The substrings that may be pieces and occur twice or more, by the end of their runs in the suffix array."""
-        cdef int64_t n = self.n
-        cdef int32_t* numbers = <int32_t*>malloc((n + 1) * sizeof(int32_t))
-        cdef int32_t* common = <int32_t*>malloc((n + 1) * sizeof(int32_t))
-        cdef double before = 0  # what the suffixes before i weigh
-        cdef double began
-        cdef Run* runs = NULL
-        cdef int64_t capacity = 0
-        cdef int64_t i, depth, size, first
-        cdef Run* stack = NULL
-        cdef int64_t stack_capacity = 0
-        try:
-            if sa == NULL or numbers == NULL or common == NULL:
-                raise MemoryError(f"no memory for the suffix array of {n} bytes")
-            for i in range(n):
-                numbers[i] = self.text[i] + 1
-            numbers[n] = 0
-            suffix_array(numbers, sa, n + 1, 257)
-            for i in range(n):
-                sa[i] = sa[i + 1]  # the empty suffix comes first
-            common_prefixes(self.text, sa, numbers, common, n, apart)
-            free(numbers)
-            numbers = NULL
-            stack = <Run*>grown(stack, &stack_capacity, 64, sizeof(Run))
-            stack[0] = Run(0, 0, 0, 0, 0)
-            depth = 1
-            for i in range(1, n + 1):
-                if i & 0xFFFFF == 0:
-                    PyErr_CheckSignals()
-                size = common[i] if i < n else 0
-                first = i - 1
-                began = before
-                before += weights[entry[sa[i - 1]]]
-                while size < stack[depth - 1].size:
-                    depth -= 1
-                    first = stack[depth].first
-                    began = stack[depth].weight
-                    stack[depth].last = <int32_t>(i - 1)
-                    stack[depth].weight = before - began
-                    if self.may_be_piece(&stack[depth], sa, kind_of, inner_spaces, space_runs):
-                        runs = <Run*>grown(runs, &capacity, n_runs[0] + 1, sizeof(Run))
-                        runs[n_runs[0]] = stack[depth]
-                        n_runs[0] += 1
-                if size > stack[depth - 1].size:
-                    stack = <Run*>grown(stack, &stack_capacity, depth + 1, sizeof(Run))
-                    stack[depth] = Run(<int32_t>first, 0, <int32_t>size, 0, began)
-                    depth += 1
-        except:
-            free(runs)
-            raise
-        finally:
-            free(numbers)
-            free(common)
-            free(stack)
-        return runs
-
-    cdef bint may_be_piece(
-        self, Run* run, const int32_t* sa, const uint16_t* kind_of, bint inner_spaces, bint space_runs
-    ) noexcept:
-        """Whether it is well-formed, long enough and not too long, and of one script. Sets its length."""
-        cdef const uint8_t* s = self.text + sa[run.first]
-        cdef int64_t left = run.size
-        cdef int64_t length = 0
-        cdef int64_t spaces = 0
-        cdef int size, kind
-        cdef int script = ANY
-        cdef bint last_is_space = False
-        if run.weight < 2 or run.size > 4 * self.longest or s[0] & 0xC0 == 0x80 or s[left] & 0xC0 == 0x80:
-            return False
-        while left:
-            if s[0] == 0:
-                return False
-            kind = kind_of[code_point(s, left, &size)]
-            if kind == BAD or kind & ALONE:
-                return False
-            last_is_space = kind == SPACE
-            if last_is_space:
-                spaces += 1
-            elif kind != INHERITED:
-                if kind != ANY and script != ANY and kind != script:
-                    return False
-                script = kind
-            length += 1
-            s += size
-            left -= size
-        run.length = <int32_t>length
-        if length < 2 or length > self.longest:
-            return False
-        if space_runs and spaces == length:
-            return True
-        if inner_spaces:
-            return not last_is_space
-        s = self.text + sa[run.first]
-        return spaces == 0 or (spaces == 1 and kind_of[code_point(s, run.size, &size)] == SPACE)
 
     cdef int make_characters(self, list characters, const int32_t* place) except -1:
         """The first pieces, and where they are."""
