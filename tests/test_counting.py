@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 
 from tinyllm import _io
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.aligned import Aligned
 from tinyllm.tokenizers.engine import compiled
-from tinyllm.tokenizers.pretokenizers import patterns
+from tinyllm.tokenizers.normalizers import BertNormalizer, Strip
+from tinyllm.tokenizers.pretokenizers import (
+    BertPreTokenizer,
+    ByteLevel,
+    Digits,
+    Metaspace,
+    Sequence,
+    Whitespace,
+    WhitespaceSplit,
+    patterns,
+)
 from tinyllm.tokenizers.stage import PreTokenizer
 from tinyllm.tokenizers.trainers import count, spill
 from tinyllm.tokenizers.trainers.count import count_words, flattened, word_counter
@@ -67,6 +78,28 @@ def test_stages_and_whole_texts(engine, texts):
     wanted.pop(b"", None)
     assert dict(count_words(texts, pre_tokenizer=Spaces(), engine=engine).items()) == wanted
     assert dict(count_words(texts, engine=engine).items()) == Counter(text.encode() for text in texts if text)
+
+
+STAGES = [
+    (BertNormalizer(), BertPreTokenizer()),
+    (None, Whitespace()),
+    (Strip(), Metaspace(prepend_scheme="first")),
+    (Strip(), Sequence([WhitespaceSplit(), Metaspace(prepend_scheme="first")])),
+    (None, Sequence([Digits(), ByteLevel()])),
+]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("normalizer, pre_tokenizer", STAGES)
+@given(texts=st.lists(st.one_of(st.text(" ab,\n1é中", max_size=40), st.just(b"\xc3 a\xc3\xa9"))))
+def test_counts_are_those_of_the_stages(engine, normalizer, pre_tokenizer, texts):
+    wanted: Counter[bytes] = Counter()
+    for text in texts:
+        whole = Aligned.of(text if isinstance(text, str) else text.decode("utf-8", "surrogateescape"))
+        pieces = pre_tokenizer.pieces(normalizer.normalize(whole) if normalizer else whole)
+        wanted.update(piece.text.encode("utf-8", "surrogateescape") for piece in pieces)
+    words = count_words(texts, normalizer, pre_tokenizer, engine=engine)
+    assert words.items() == list(wanted.items())  # in order of first appearance
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -14,6 +14,7 @@ import re
 import struct
 import warnings
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any, Protocol
@@ -182,14 +183,23 @@ def count_stages(
             aligned = Aligned.of(data.decode("utf-8", "surrogateescape"))
             if normalizer is not None:
                 aligned = normalizer.normalize(aligned)
-            for piece in pre_tokenizer.pieces(aligned) if pre_tokenizer is not None else [aligned]:
-                counter.add_piece(piece.text.encode("utf-8", "surrogateescape"))
+            for piece, n in Counter(_texts(aligned, normalizer, pre_tokenizer)).items():  # in order of appearance
+                counter.add_piece(piece if isinstance(piece, bytes) else piece.encode("utf-8", "surrogateescape"), n)
         done += len(data)
         if done - told >= 1 << 16:
             spill.relieve(counter)
             if progress:
                 progress(done)
             told = done
+
+
+def _texts(text: Aligned, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None) -> Iterable[str | bytes]:
+    """The pieces of a text that is normalized."""
+    if pre_tokenizer is None:
+        return [text.text]
+    if normalizer is not None and pre_tokenizer.heeds_first:  # which only the aligned text says
+        return [piece.text for piece in pre_tokenizer.pieces(text)]
+    return pre_tokenizer.texts(text.text)
 
 
 class WordCounter:
