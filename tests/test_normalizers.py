@@ -33,6 +33,7 @@ from tinyllm.tokenizers.normalizers import (
     Sequence,
     Strip,
     StripAccents,
+    precompiled,
     unicode,
 )
 from tinyllm.tokenizers.normalizers.darts import compiled
@@ -425,6 +426,25 @@ def test_precompiled_replaces_short_clusters_by_their_shortest_rule():
     assert nmt.normalize(of("か\u3099")).text == "か\u3099"  # six bytes: looked up one by one
     plain = of("Plain text.")
     assert nmt.normalize(plain) is plain
+
+
+@given(texts)
+def test_precompiled_may_pass_over_letters(text):
+    nmt = Precompiled(table("nmt_nfkc"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precompiled, "_not_plain", lambda _: re.compile(r"[\s\S]+"))
+        everything = nmt.normalize(of(text))
+    found = nmt.normalize(of(text))
+    assert (found.text, spans(found)) == (everything.text, spans(everything))
+
+
+@pytest.mark.parametrize("stage", EVERY, ids=name)
+@given(texts)
+def test_a_character_above_ffff_changes_nothing_before_it(stage, text):
+    """Patterns are others where there is one."""
+    text = "".join(c for c in text if c < "\U00010000") + "x"
+    found, wide = stage.normalize(of(text)), stage.normalize(of(text + "\U0001f917"))
+    assert wide.text.startswith(found.text) and spans(wide)[: len(found.text)] == spans(found)
 
 
 def test_grapheme_clusters():

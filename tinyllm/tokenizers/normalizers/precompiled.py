@@ -24,6 +24,9 @@ from tinyllm.tokenizers.normalizers._characters import ranges
 from tinyllm.tokenizers.normalizers.graphemes import PREPENDED, clusters
 from tinyllm.tokenizers.stage import Normalizer
 
+# Printable ASCII, and letters (Latin, Greek, Cyrillic; kana; Chinese) of which each is a cluster, if no mark follows.
+LETTERS = [*range(0x20, 0x7F), *range(0xC0, 0x250), *range(0x386, 0x482), *range(0x48A, 0x530)]
+LETTERS += [*range(0x3041, 0x3097), *range(0x30A1, 0x30FB), *range(0x4E00, 0xA000)]
 SHORT = 6  # bytes: a cluster of so many or more is looked up character by character
 
 
@@ -38,6 +41,19 @@ def table(name: str) -> bytes:
     if name not in tables:
         raise TokenizerError(f'character rules are "identity", "nmt_nfkc" or "nmt_nfkc_cf", not {name!r}')
     return lzma.decompress(base64.b85decode(tables[name]))
+
+
+class Alone(dict[str, str]):
+    """What each character becomes by itself; of so many it is kept when it was asked for once."""
+
+    def __init__(self, rules: Charsmap) -> None:
+        self._rules = rules
+
+    def __missing__(self, character: str) -> str:
+        new = self._rules.match(character, 0)[1]
+        if len(self) < 1 << 14:
+            self[character] = new
+        return new
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,10 @@ class Precompiled(Normalizer):
     def normalize(self, text: Aligned) -> Aligned:
         return text.edited(self._edits(text.text))
 
+    @cached_property
+    def _alone(self) -> Alone:
+        return Alone(self.charsmap)
+
     def _edits(self, text: str) -> Iterator[tuple[int, int, str]]:
         rules = self.charsmap
         for start, end in self._places(text):
@@ -70,12 +90,12 @@ class Precompiled(Normalizer):
                 yield start, end, new
                 continue
             for at in range(start, end):
-                new = rules.match(text[at], 0)[1]
+                new = self._alone[text[at]]
                 if new != text[at]:
                     yield at, at + 1, new
 
     def _places(self, text: str) -> Iterator[tuple[int, int]]:
-        """The clusters, but for those of one character of ASCII that no rule changes."""
+        """The clusters, but for those of one of the LETTERS that no rule changes."""
         for found in _not_plain(self.precompiled_charsmap).finditer(text):
             start, end = found.span()
             start -= start > 0  # what a mark may stand on
@@ -86,7 +106,7 @@ class Precompiled(Normalizer):
 
 @lru_cache(maxsize=16)
 def _not_plain(precompiled_charsmap: bytes) -> re.Pattern[str]:
-    """Characters that are not printable ASCII or that a rule changes by themselves."""
+    """Characters that are none of the LETTERS or that a rule changes by themselves."""
     rules = charsmap(precompiled_charsmap)
-    plain = [p for p in range(0x20, 0x7F) if rules.match(chr(p), 0)[1] == chr(p)]
+    plain = [p for p in LETTERS if rules.match(chr(p), 0)[1] == chr(p)]
     return re.compile(f"[^{ranges(plain)}]+" if plain else r"[\s\S]+")

@@ -20,7 +20,7 @@ from typing import ClassVar, Literal, NamedTuple
 from unicodedata import combining, normalize
 
 from tinyllm.tokenizers.aligned import Aligned
-from tinyllm.tokenizers.normalizers._characters import assigned, ranges, replaced, translated
+from tinyllm.tokenizers.normalizers._characters import assigned, matches, ranges, replaced, translated
 from tinyllm.tokenizers.stage import Normalizer
 
 FormName = Literal["NFC", "NFD", "NFKC", "NFKD"]
@@ -100,7 +100,7 @@ def _changes(text: str, form: FormName) -> Iterator[tuple[int, int, Stretch]]:
     """The stretches that normalization changes: start, end, and what they become."""
     joins, suspicious = _patterns(form)
     composes = form != DECOMPOSED[form]
-    for found in suspicious.finditer(text):
+    for found in matches(suspicious, text):
         start, end = found.span()
         if composes and start and joins.match(text, start):
             start -= 1  # what it combines with
