@@ -11,6 +11,8 @@ cdef enum:
     SHORT = 40  # symbols; more of them take the heap
     KEY = 15  # bytes of the longest piece that is cached
     CACHED = 4  # tokens of the longest encoding that is cached
+    CACHE_BITS = 17  # pieces
+    PAIR_BITS = 18  # neighbours
 
 
 cdef struct Merge:
