@@ -12,7 +12,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
-from tinyllm.tokenizers._shared cimport MIX, code_point, zeroed
+from tinyllm.tokenizers._shared cimport MIX, code_point, hash_key, key_of, room, zeroed
 
 from tinyllm.tokenizers import _unicode as unicode
 
@@ -207,7 +207,7 @@ cdef class Encoder(Linear):
                 for i in range(CACHED):
                     known.ids[i] = w.out[start + i] if start + i < w.out_size else -1
             return 0
-        if room(<void**>&w.out, &w.out_capacity, start + CACHED, sizeof(int32_t)) < 0:
+        if not room(<void**>&w.out, &w.out_capacity, start + CACHED, sizeof(int32_t)):
             return -1
         for i in range(CACHED):
             w.out[start + i] = known.ids[i]

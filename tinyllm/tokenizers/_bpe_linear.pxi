@@ -117,7 +117,7 @@ cdef class Linear(Merging):
                     return 1  # can't happen; the merges would tell
                 if not given_up:
                     given_up = True
-                    if room(<void**>&w.dead, &w.dead_capacity, (n >> 6) + 1, sizeof(uint64_t)) < 0:
+                    if not room(<void**>&w.dead, &w.dead_capacity, (n >> 6) + 1, sizeof(uint64_t)):
                         return -1
                     memset(w.dead, 0, ((n >> 6) + 1) * sizeof(uint64_t))
                 w.dead[i >> 6] |= <uint64_t>1 << (i & 63)
@@ -172,7 +172,7 @@ cdef class Linear(Merging):
         cdef int32_t rank
         cdef int64_t i
         while True:
-            i = (<uint64_t>a << 32 | <uint64_t>b) * MIX >> self.sieve_shift
+            i = key_of(a, b) * MIX >> self.sieve_shift
             if self.sieve[i >> 6] >> (i & 63) & 1:
                 rank = rank_of(self.merges, self.merges_mask, a, b, &new)
                 if rank >= 0 and rank < limit:

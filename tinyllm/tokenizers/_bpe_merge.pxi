@@ -72,28 +72,13 @@ cdef void free_work(Work* w) noexcept:
     free(w)
 
 
-cdef inline int room(void** block, int64_t* capacity, int64_t needed, size_t size) noexcept nogil:
-    """Room for `needed` elements of `size` bytes; it at least grows by a half."""
-    cdef int64_t more
-    cdef void* moved
-    if needed <= capacity[0]:
-        return 0
-    more = max(needed, capacity[0] + capacity[0] // 2, 64)
-    moved = realloc(block[0], more * size)
-    if moved == NULL:
-        return -1
-    block[0] = moved
-    capacity[0] = more
-    return 0
-
-
 cdef inline int emit(Work* w, int32_t token, int32_t width) noexcept nogil:
     """Append a token to `out`."""
     if w.out_size == w.out_capacity:
-        if room(<void**>&w.out, &w.out_capacity, w.out_size + 1, sizeof(int32_t)) < 0:
+        if not room(<void**>&w.out, &w.out_capacity, w.out_size + 1, sizeof(int32_t)):
             return -1
     if w.with_widths:
-        if room(<void**>&w.widths, &w.widths_capacity, w.out_size + 1, sizeof(int32_t)) < 0:
+        if not room(<void**>&w.widths, &w.widths_capacity, w.out_size + 1, sizeof(int32_t)):
             return -1
         w.widths[w.out_size] = width
     w.out[w.out_size] = token
@@ -112,19 +97,14 @@ cdef inline double coin(Work* w) noexcept nogil:
 
 cdef inline int32_t rank_of(const Merge* merges, int64_t mask, int32_t a, int32_t b, int32_t* new) noexcept nogil:
     """The rank of a pair and the symbol it makes, or -1."""
-    cdef uint64_t pair = <uint64_t><uint32_t>a << 32 | <uint32_t>b
-    cdef int64_t i = slot_of(pair) & mask
+    cdef uint64_t pair = key_of(a, b)
+    cdef int64_t i = hash_key(pair) & mask
     while merges[i].rank >= 0:
         if merges[i].pair == pair:
             new[0] = merges[i].new
             return merges[i].rank
         i = (i + 1) & mask
     return -1
-
-
-cdef inline uint64_t slot_of(uint64_t pair) noexcept nogil:
-    pair *= MIX
-    return pair ^ pair >> 32
 
 
 cdef void merge_short(const Merge* merges, int64_t mask, Work* w) noexcept nogil:
@@ -175,7 +155,7 @@ cdef int consider(const Merge* merges, int64_t mask, Work* w, int64_t i) noexcep
 
 
 cdef int push(Work* w, uint64_t entry) noexcept nogil:
-    if room(<void**>&w.heap, &w.heap_capacity, w.heap_size + 1, sizeof(uint64_t)) < 0:
+    if not room(<void**>&w.heap, &w.heap_capacity, w.heap_size + 1, sizeof(uint64_t)):
         return -1
     cdef int64_t at = w.heap_size
     w.heap_size += 1
@@ -212,8 +192,8 @@ cdef int merge_heap(const Merge* merges, int64_t mask, Work* w) noexcept nogil:
     cdef uint64_t top
     cdef int32_t new = 0
     cdef int64_t n = w.n
-    if (room(<void**>&w.before, &w.before_capacity, n, sizeof(int32_t)) < 0
-            or room(<void**>&w.after, &w.after_capacity, n, sizeof(int32_t)) < 0):
+    if (not room(<void**>&w.before, &w.before_capacity, n, sizeof(int32_t))
+            or not room(<void**>&w.after, &w.after_capacity, n, sizeof(int32_t))):
         return -1
     w.heap_size = w.dropped_size = 0
     for i in range(n):
@@ -231,7 +211,7 @@ cdef int merge_heap(const Merge* merges, int64_t mask, Work* w) noexcept nogil:
         if rank_of(merges, mask, w.ids[i], w.ids[j], &new) != <int32_t>(top >> 32):
             continue  # one of the two has been merged into something else
         if w.dropout > 0 and coin(w) < w.dropout:
-            if room(<void**>&w.dropped, &w.dropped_capacity, w.dropped_size + 1, sizeof(uint64_t)) < 0:
+            if not room(<void**>&w.dropped, &w.dropped_capacity, w.dropped_size + 1, sizeof(uint64_t)):
                 return -1
             w.dropped[w.dropped_size] = top
             w.dropped_size += 1

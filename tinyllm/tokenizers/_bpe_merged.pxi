@@ -85,7 +85,7 @@ cdef class Merging(Tables):
     cdef int32_t spelled(self, Work* w, const uint8_t* s, int64_t i, int64_t size, int64_t n) noexcept nogil:
         """The id of the symbol s[i:i + size] of the piece s[:n], or UNKNOWN, or FAILED; its spelling is w.name."""
         cdef int64_t k = self.prefix_size if i else 0
-        if room(<void**>&w.name, &w.name_capacity, self.prefix_size + size + self.suffix_size, 1) < 0:
+        if not room(<void**>&w.name, &w.name_capacity, self.prefix_size + size + self.suffix_size, 1):
             return FAILED
         memcpy(w.name, self.prefix, k)
         memcpy(w.name + k, s + i, size)
@@ -100,8 +100,8 @@ cdef class Merging(Tables):
 
     cdef int start_with(self, Work* w, int32_t symbol, int64_t size) noexcept nogil:
         """Append a symbol to those of the piece."""
-        if (room(<void**>&w.ids, &w.ids_capacity, w.n + 1, sizeof(int32_t)) < 0
-                or room(<void**>&w.sizes, &w.sizes_capacity, w.n + 1, sizeof(int32_t)) < 0):
+        if (not room(<void**>&w.ids, &w.ids_capacity, w.n + 1, sizeof(int32_t))
+                or not room(<void**>&w.sizes, &w.sizes_capacity, w.n + 1, sizeof(int32_t))):
             return -1
         w.ids[w.n] = symbol
         w.sizes[w.n] = <int32_t>size

@@ -125,8 +125,8 @@ cdef class Tables:
         for i in range(n):
             self.merges[i].rank = -1
         for a, b, rank, new in merges:
-            pair = <uint64_t>a << 32 | <uint64_t>b
-            i = slot_of(pair) & self.merges_mask
+            pair = key_of(a, b)
+            i = hash_key(pair) & self.merges_mask
             while self.merges[i].rank >= 0 and self.merges[i].pair != pair:
                 i = (i + 1) & self.merges_mask
             self.merges[i] = Merge(pair, rank, new)
@@ -137,7 +137,7 @@ cdef class Tables:
             self.sieve_shift -= 1
         self.sieve = <uint64_t*>zeroed(n >> 6, sizeof(uint64_t))
         for a, b, _, _ in merges:
-            i = (<uint64_t>a << 32 | <uint64_t>b) * MIX >> self.sieve_shift
+            i = key_of(a, b) * MIX >> self.sieve_shift
             self.sieve[i >> 6] |= <uint64_t>1 << (i & 63)
         return 0
 

@@ -39,6 +39,16 @@ cdef inline uint64_t hash_bytes(const uint8_t* s, int64_t n, uint64_t seed) noex
     return h ^ h >> 32
 
 
+cdef inline uint64_t key_of(int32_t a, int32_t b) noexcept nogil:
+    """Two ids as one number, in the order of the first and then the second."""
+    return <uint64_t><uint32_t>a << 32 | <uint32_t>b
+
+
+cdef inline uint64_t hash_key(uint64_t key) noexcept nogil:
+    key *= MIX
+    return key ^ key >> 32
+
+
 cdef inline bint same_bytes(const uint8_t* s, const uint8_t* t, int64_t n) noexcept nogil:
     """Whether n bytes are the same, read as `hash_bytes` reads them: for short words a call of memcmp costs more."""
     cdef uint64_t x, y
@@ -72,6 +82,21 @@ cdef inline void* grown(void* block, int64_t* capacity, int64_t needed, size_t s
         raise MemoryError(f"no {more * size} bytes for the tokenizer's tables")
     capacity[0] = more
     return moved
+
+
+cdef inline bint room(void** block, int64_t* capacity, int64_t needed, size_t size) noexcept nogil:
+    """As `grown`, but for code without the GIL: false if there is no memory, and it grows by a half at least."""
+    cdef int64_t more
+    cdef void* moved
+    if needed <= capacity[0]:
+        return True
+    more = max(needed, capacity[0] + capacity[0] // 2, 64)
+    moved = realloc(block[0], more * size)
+    if moved == NULL:
+        return False
+    block[0] = moved
+    capacity[0] = more
+    return True
 
 
 cdef inline void* zeroed(int64_t count, size_t size) except NULL:
