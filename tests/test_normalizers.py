@@ -99,6 +99,23 @@ def check(text: Aligned, size: int) -> None:
     assert all(a <= b for a, b in zip(text.ends, text.ends[1:], strict=False))
 
 
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from([b"a", b"b", b" ", b"\xe2", b"\x96\x81", "▁é".encode(), b"\xff"]), max_size=12))
+def test_the_quick_way_is_the_slow_one(parts):
+    data = b"".join(parts)
+    text = data.decode("utf-8", "surrogateescape")
+    stages = [Prepend("▁"), Replace(" ", "▁"), Replace("aa", "b"), Replace("▁", "éé"), Replace("é", " ")]
+    for stage in [*stages, Sequence(stages), Sequence([])]:
+        assert stage.quick(data).decode("utf-8", "surrogateescape") == stage.normalize(Aligned.of(text)).text
+    for stage in (
+        Replace("a", ""),
+        Replace("\udcff", "a"),
+        Replace({"Regex": " +"}, "a"),
+        Sequence([NFC(), Prepend("a")]),
+    ):
+        assert stage.quick is None
+
+
 @pytest.mark.parametrize("form", [NFC(), NFD(), NFKC(), NFKD()], ids=lambda form: form.form)
 def test_forms_agree_with_unicodedata_on_every_code_point(form):
     """Thirty thousand at a time, each after a letter that nothing combines with: that is also what is compared."""

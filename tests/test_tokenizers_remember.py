@@ -25,7 +25,9 @@ MODELS = [
     models.BPE(IDS, [("a", "b"), ("▁", "a"), ("天", "天")], unk_token="?", fuse_unk=True),
 ]
 NORMALIZERS = [None, N.NFD(), N.Lowercase(), N.Strip(), N.Nmt(), N.Sequence((N.Prepend(" "), N.Replace("A", "")))]
+NORMALIZERS += [N.Sequence((N.Prepend("▁"), N.Replace(" ", "▁"), N.Replace("é", "天")))]
 CUTS = [
+    None,
     P.ByteLevel(),
     P.Whitespace(),
     P.BertPreTokenizer(),

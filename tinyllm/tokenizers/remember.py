@@ -61,9 +61,11 @@ def ways(model: Model, normalizer: Normalizer | None, pre_tokenizer: PreTokenize
     if compiled is not None or rest is None:
         return Ways(compiled, compiled, rest)
 
+    quick = None if normalizer is None else normalizer.quick
+
     def whole(data: bytes) -> list[int]:
-        text = data.decode("utf-8", "surrogateescape")
-        return rest(text if normalizer is None else normalizer.normalize(Aligned.of(text)).text)
+        text = (quick(data) if quick else data).decode("utf-8", "surrogateescape")
+        return rest(text if normalizer is None or quick else normalizer.normalize(Aligned.of(text)).text)
 
     return Ways(None, whole, rest)
 

@@ -76,7 +76,8 @@ class Merging(Model):
     def fused(
         self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
     ) -> Callable[[bytes], list[int]] | None:
-        return self._fused(pre_tokenizer) if normalizer is None else None
+        quick = None if normalizer is None else normalizer.quick
+        return self._fused(pre_tokenizer, quick) if normalizer is None or quick else None
 
     def _fused(
         self, pre_tokenizer: PreTokenizer | None, normalize: Callable[[bytes], bytes] | None = None

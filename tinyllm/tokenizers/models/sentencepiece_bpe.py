@@ -11,7 +11,7 @@ one unknown piece for all that stand in a row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -20,8 +20,6 @@ from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.engine import choose
 from tinyllm.tokenizers.models.bpe import BPE, Merging
 from tinyllm.tokenizers.reference.bpe_encode import Rules
-from tinyllm.tokenizers.sentencepiece import SentencePieceNormalizer
-from tinyllm.tokenizers.stage import Normalizer, PreTokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # SentencePiece's types of pieces
 
@@ -116,12 +114,6 @@ class SentencePieceBPE(Merging):
                 if left is not None and right is not None:
                     merges.append((left, right, rank, i))
         return merges
-
-    def fused(
-        self, normalizer: Normalizer | None, pre_tokenizer: PreTokenizer | None
-    ) -> Callable[[bytes], list[int]] | None:
-        quick = normalizer.quick if isinstance(normalizer, SentencePieceNormalizer) else None
-        return self._fused(pre_tokenizer, quick) if normalizer is None or quick else None
 
     def plain(self) -> BPE:
         """The same model as a BPE, which tokenizer.json can hold; TokenizerError if there is none with these ids."""

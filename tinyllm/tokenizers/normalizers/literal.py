@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers import regexes
@@ -31,6 +31,11 @@ class Sequence(Normalizer):
             text = normalizer.normalize(text)
         return text
 
+    @property
+    def quick(self) -> Callable[[bytes], bytes] | None:
+        steps = [normalizer.quick for normalizer in self.normalizers]
+        return None if None in steps else lambda data: reduce(lambda done, step: step(done), steps, data)  # type: ignore[misc]
+
 
 @dataclass(frozen=True)
 class Prepend(Normalizer):
@@ -40,6 +45,11 @@ class Prepend(Normalizer):
 
     def normalize(self, text: Aligned) -> Aligned:
         return text.edited([(0, 0, self.prepend)]) if text.text and self.prepend else text
+
+    @property
+    def quick(self) -> Callable[[bytes], bytes]:
+        before = self.prepend.encode("utf-8", "surrogateescape")
+        return lambda data: before + data if data else data
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,14 @@ class Replace(Normalizer):
             return replaced(text, re.compile(pattern.replace("\\s", f"[{WHITE_SPACE}]")), self.content)
         spans = regexes.find(pattern, text.text, self.allow_regex)
         return text.edited((start, end, self.content) for start, end in spans)
+
+    @property
+    def quick(self) -> Callable[[bytes], bytes] | None:
+        kind, pattern = next(iter(self.pattern.items()))  # type: ignore[union-attr]
+        if kind != "String" or not self.content or re.search("[\ud800-\udfff]", pattern + self.content):
+            return None  # bytes that are no character, also those that a removal would bring together
+        old, new = pattern.encode(), self.content.encode()
+        return lambda data: data.replace(old, new)
 
 
 @dataclass(frozen=True)
