@@ -13,6 +13,7 @@ missing is left out, and the reason printed.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import statistics
 import sys
@@ -26,10 +27,15 @@ GROUPS = ("encode", "decode", "wordpiece", "likelihood", "bpe-train", "unigram")
 
 
 def taking_turns(contestants: dict[str, Callable[[], object]], runs: int) -> dict[str, float]:
-    """The median seconds of each; one untimed round first, then `runs` rounds in which each has one turn."""
+    """The median seconds of each; one untimed round first, then `runs` rounds in which each has one turn.
+
+    Python's collector begins each turn afresh, or a full collection, long with all these ids, would fall to whose turn
+    it is when it's due, in each round the same one.
+    """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(runs + 1):
         for name, work in contestants.items():
+            gc.collect()
             began = time.perf_counter()
             result = work()
             seconds = time.perf_counter() - began
