@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import subprocess
 import sys
 import warnings
@@ -125,6 +126,20 @@ def test_sentencepiece_rules_are_those_of_whole_pieces(words, n_merges, most, se
         lambda spelling, length: length <= most and trainer.rule.is_piece(spelling.decode()),
     )
     assert merges == [tuple(i + n if i < len(tokens) - n else i - (len(tokens) - n) for i in pair) for pair in wanted]
+
+
+@given(words=texts, n_merges=st.integers(1, 20))
+@example({"ab▁ab▁".encode(): 3, "▁b▁▁ab".encode(): 2}, 9)
+def test_a_space_comes_last_where_it_is_a_suffix(words, n_merges):
+    common = dict(byte_level=False, tie="spm", treat_whitespace_as_suffix=True)
+    results = [learn(words, 20 + n_merges, engine=engine, **common) for engine in BOTH]
+    assert all(result == results[0] for result in results)
+    tokens = [token.decode() for token in results[0][0]]
+    assert all("▁" not in token[:-1] for token in tokens)
+    cut = [part.encode() for word in words for part in re.findall("[^▁]*▁|[^▁]+$", word.decode())]
+    assert set(BPETrainer(30, **common)._cut(words)) == set(cut)
+    if words == {"ab▁ab▁".encode(): 3, "▁b▁▁ab".encode(): 2}:
+        assert tokens[:3] == ["ab", "ab▁", "b▁"]
 
 
 @pytest.mark.parametrize(
@@ -273,6 +288,11 @@ def test_bad_settings_are_refused():
         ({"tie": "spm"}, "for characters"),
         ({"byte_level": False, "initial_alphabet": ("ab",)}, "characters"),
         ({"byte_level": False, "character_coverage": 2.0}, "share"),
+        ({"treat_whitespace_as_suffix": True}, 'for tie="spm" with split_by_whitespace'),
+        (
+            {"tie": "spm", "byte_level": False, "treat_whitespace_as_suffix": True, "split_by_whitespace": False},
+            'for tie="spm" with split_by_whitespace',
+        ),
     ]:
         with pytest.raises(TokenizerError, match=message):
             BPETrainer(300, **settings)

@@ -112,9 +112,10 @@ def test_prefix_and_suffix_as_hugging_face_without_ties(prefix, suffix):
         {"split_by_unicode_script": False, "split_by_number": False},
         {"split_by_number": False, "split_digits": True},
         {"split_by_whitespace": False},
+        {"treat_whitespace_as_suffix": True},
         {"byte_fallback": True, "user_defined_symbols": ("the", "<sep>"), "character_coverage": 0.99},
     ],
-    ids=["plain", "coverage", "length", "no_splits", "digits", "whitespace", "symbols"],
+    ids=["plain", "coverage", "length", "no_splits", "digits", "whitespace", "suffix", "symbols"],
 )
 def test_pieces_and_scores_as_sentencepiece(source, settings):
     sentencepiece = pytest.importorskip("sentencepiece")
@@ -128,7 +129,7 @@ def test_pieces_and_scores_as_sentencepiece(source, settings):
         | {names.get(name, name): list(one) if isinstance(one, tuple) else one for name, one in settings.items()},
     )  # fmt: skip
     model = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
-    normalizer = SentencePieceNormalizer()
+    normalizer = SentencePieceNormalizer(treat_whitespace_as_suffix="treat_whitespace_as_suffix" in settings)
     words = word_counter()
     for line in lines:
         words.add_piece(normalizer.normalize(Aligned.of(line)).text.encode())

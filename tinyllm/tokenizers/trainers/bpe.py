@@ -76,7 +76,8 @@ class BPETrainer(Trainer):
     other characters.
 
     The fields from user_defined_symbols on are SentencePiece's and for tie="spm", which takes sentences as its
-    normalizer leaves them, with U+2581 for spaces, and cuts them itself.
+    normalizer leaves them, with U+2581 for spaces, and cuts them itself; before each space, or after it with
+    `treat_whitespace_as_suffix`, which the normalizer must have too.
     """
 
     vocab_size: int = 30000
@@ -97,6 +98,7 @@ class BPETrainer(Trainer):
     split_by_number: bool = True
     split_by_whitespace: bool = True
     split_digits: bool = False
+    treat_whitespace_as_suffix: bool = False
     engine: str | None = None
 
     def __post_init__(self) -> None:
@@ -121,6 +123,8 @@ class BPETrainer(Trainer):
             raise TokenizerError(
                 'tie="spm" is for characters (byte_level=False), without prefix, suffix and initial_alphabet'
             )
+        if self.treat_whitespace_as_suffix and (self.tie != "spm" or not self.split_by_whitespace):
+            raise TokenizerError('treat_whitespace_as_suffix is for tie="spm" with split_by_whitespace')
 
     def train(self, words: Any, progress: Callable[[int, int], object] | None = None) -> BPE | SentencePieceBPE:
         """The model. `words`: pieces and their counts, a mapping or a WordCounter.
@@ -239,7 +243,11 @@ class BPETrainer(Trainer):
     def rule(self) -> PieceRule:
         """What SentencePiece takes for a piece."""
         return PieceRule(
-            self.split_by_unicode_script, self.split_by_number, self.split_by_whitespace, self.split_digits
+            self.split_by_unicode_script,
+            self.split_by_number,
+            self.split_by_whitespace,
+            self.split_digits,
+            self.treat_whitespace_as_suffix,
         )
 
     def _most_length(self) -> int:
@@ -277,16 +285,20 @@ class BPETrainer(Trainer):
         return alphabet
 
     def _cut(self, words: Any) -> Counter[bytes]:
-        """Sentences cut before each space; a special token in one is a character that nothing is merged with."""
+        """Sentences cut before each space, or after it where it is a suffix; a special token in one is a character that
+        nothing is merged with.
+        """
         by_count = defaultdict(list)
         for sentence, n in words.items():
             by_count[n].append(sentence)
         cut: Counter[bytes] = Counter()
+        cut_at = SPACE.encode() + CUT if self.treat_whitespace_as_suffix else CUT + SPACE.encode()
         for n, sentences in by_count.items():
             text = CUT.join(sentence.replace(CUT, "\ufffd".encode()) for sentence in sentences)
             for name in sorted((name for name, _ in self._given()), key=len, reverse=True):
                 text = text.replace(name.encode(), BOUNDARY.encode())
-            for word, k in Counter(text.replace(SPACE.encode(), CUT + SPACE.encode()).split(CUT)).items():
+            text = text.replace(SPACE.encode(), cut_at)
+            for word, k in Counter(text.split(CUT)).items():
                 cut[word] += n * k
         del cut[b""]
         return cut

@@ -17,13 +17,15 @@ NEVER, NOT_RIGHT, NOT_LAST = 1, 2, 4  # flags, as in _bpe_train.pyx
 @dataclass(frozen=True)
 class PieceRule:
     """A piece keeps to one script (kana count as Han), where digits are a script of their own (`split_by_number`) or
-    even stand alone (`split_digits`). A space only comes first in it (`split_by_whitespace`), or anywhere but last.
+    even stand alone (`split_digits`). A space only comes first in it (`split_by_whitespace`), or anywhere but last; or
+    with `treat_whitespace_as_suffix` where it stands in the words, which are cut after it.
     """
 
     split_by_unicode_script: bool = True
     split_by_number: bool = True
     split_by_whitespace: bool = True
     split_digits: bool = False
+    treat_whitespace_as_suffix: bool = False
 
     def is_piece(self, text: str) -> bool:
         """Whether several characters may be one piece."""
@@ -42,7 +44,8 @@ class PieceRule:
         do.
         """
         if character == SPACE:
-            return 0, 0, NOT_RIGHT if self.split_by_whitespace else NOT_LAST
+            flags = NOT_RIGHT if self.split_by_whitespace else NOT_LAST
+            return 0, 0, 0 if self.treat_whitespace_as_suffix else flags
         digit = "0" <= character <= "9" or "\uff10" <= character <= "\uff19"
         flags = NEVER if digit and self.split_digits else 0
         script = _unicode.SCRIPTS[_unicode.script(ord(character))]
