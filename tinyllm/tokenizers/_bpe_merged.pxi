@@ -1,4 +1,5 @@
-"""A piece by its merges: its first symbols, what _bpe_merge.pxi makes of them, and the ids of these. Included by _bpe.pyx.
+"""A piece by its merges: its first symbols, what _bpe_merge.pxi makes of them, and the ids of these. Included by
+_bpe.pyx.
 
 This is the way that is right for every model, in O(n log n), or O(n * n) for the short pieces that text is cut into.
 """

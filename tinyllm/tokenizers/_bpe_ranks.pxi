@@ -1,4 +1,5 @@
-"""The merges that tiktoken's ranks come to, as reference/bpe_encode.py's `merges_of` finds them. Included by _bpe.pyx."""
+"""The merges that tiktoken's ranks come to, as `merges_of` of reference/bpe_encode.py finds them. Included by _bpe.pyx.
+"""
 
 cdef enum:
     MAX_PARTS = 4096  # bytes of a token that has a rank

@@ -149,8 +149,9 @@ cdef class Trainer(Pairs):
         cdef int64_t n_places = self.pairs[index].n_places
         cdef int64_t k, i, j, left, right, n
         cdef int64_t w
+        cdef int64_t skipped = self.skipped(b)
         if not self.spell(self.spellings + self.spelled[a], self.spelled[a + 1] - self.spelled[a],
-                          self.spellings + self.spelled[b] + self.skipped(b), self.spelled[b + 1] - self.spelled[b] - self.skipped(b)):
+                          self.spellings + self.spelled[b] + skipped, self.spelled[b + 1] - self.spelled[b] - skipped):
             return False
         self.parts[2 * new], self.parts[2 * new + 1] = a, b
         self.length[new] = size

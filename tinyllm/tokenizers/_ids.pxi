@@ -34,8 +34,8 @@ cdef void numbers_free(PyObject** numbers, int64_t n) noexcept:
 
 
 cdef list listed(int32_t** ids, int64_t* capacity, int64_t n, PyObject** numbers):
-    """The first n of `ids` as a list of int. From the end, so that memory of many ids goes while that of the list comes:
-    then `ids` has less room than before.
+    """The first n of `ids` as a list of int. From the end, so that memory of many ids goes while that of the list
+    comes: then `ids` has less room than before.
     """
     cdef int64_t i
     cdef void* less
