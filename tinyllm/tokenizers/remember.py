@@ -64,8 +64,9 @@ def ways(model: Model, normalizer: Normalizer | None, pre_tokenizer: PreTokenize
     quick = None if normalizer is None else normalizer.quick
 
     def whole(data: bytes) -> list[int]:
-        text = (quick(data) if quick else data).decode("utf-8", "surrogateescape")
-        return rest(text if normalizer is None or quick else normalizer.normalize(Aligned.of(text)).text)
+        if normalizer is None or quick:
+            return rest((quick(data) if quick else data).decode("utf-8", "surrogateescape"))
+        return rest(normalizer.normalize(Aligned.of(data.decode("utf-8", "surrogateescape"))).text)
 
     return Ways(None, whole, rest)
 
@@ -79,7 +80,7 @@ def remembering(model: Model, pre_tokenizer: PreTokenizer | None) -> Encode | No
         stages = pre_tokenizer.pretokenizers
     encode: Encode = partial(_encoded, model)
     for stage in reversed(stages):
-        encode = partial(_looked_up, stage, Known(encode))
+        encode = _looking_up(stage, Known(encode))
     return encode
 
 
@@ -87,8 +88,13 @@ def _encoded(model: Model, piece: str | bytes) -> list[int]:
     return model.encode(piece if isinstance(piece, bytes) else as_bytes(piece))
 
 
-def _looked_up(stage: PreTokenizer, known: Known, text: str | bytes) -> list[int]:
-    return list(chain.from_iterable(map(known.__getitem__, stage.texts(as_str(text)))))
+def _looking_up(stage: PreTokenizer, known: Known) -> Encode:
+    def encode(text: str | bytes) -> list[int]:
+        pieces = stage.texts(as_str(text))
+        del text  # its pieces may be of another one
+        return list(chain.from_iterable(map(known.__getitem__, pieces)))
+
+    return encode
 
 
 def as_bytes(text: str) -> bytes:
