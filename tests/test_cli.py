@@ -47,7 +47,7 @@ def test_python_m_tinyllm_is_the_command():
 
 
 def test_help_lists_the_commands():
-    for args in ((), ("--help",), ("-h",), ("help",)):
+    for args in ((), ("--help",), ("-h",), ("help",), ("tokenizer", "--help")):
         done = run(*args)
         assert done.returncode == 0 and done.stderr == b""
         for name in cli.COMMANDS:

@@ -47,7 +47,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] in ("-h", "--help", "help"):
+    if not args or args[0] in ("-h", "--help", "help") or args in (["tokenizer", "-h"], ["tokenizer", "--help"]):
         print(_help())
         return 0
     if args[0] == "--version":
