@@ -258,6 +258,7 @@ def edit(path, change) -> None:
         (lambda m: m["model"].update(n_layer=2), "the model wants transformer.h.1.ln_1.weight"),
         (lambda m: m["model"].update(vocab_size=10**30), "it asks for 16000000.* parameters or more"),
         (lambda m: m["model"].update(n_layer=10**9), "it asks for .* parameters or more"),
+        (lambda m: m["model"].update(n_layer=127), "it asks for 127 layers, the checkpoint has .* tensors"),
         (lambda m: m.update(step="7"), "damaged manifest: TypeError step '7'"),
         (lambda m: m.update(metrics={"val_loss": "low"}), "damaged manifest: TypeError step 1, metrics"),
         (lambda m: m.update(state="ab"), "damaged manifest: ValueError"),

@@ -183,6 +183,10 @@ def build_model(checkpoint: Checkpoint) -> GPT:
         least, found = _least_size(config), sum(x.size for x in checkpoint.tensors.values())
         if least > 2 * found + 2**20:  # whatever is less is built, to say which names differ
             raise ValueError(f"it asks for {least} parameters or more, the checkpoint has {found}")
+        if config.n_layer > len(checkpoint.tensors):  # a layer has several
+            raise ValueError(
+                f"it asks for {config.n_layer} layers, the checkpoint has {len(checkpoint.tensors)} tensors"
+            )
         with init.deferred():  # the weights that it starts from would be overwritten
             model = GPT(config)
     except ValueError as error:
