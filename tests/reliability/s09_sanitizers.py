@@ -75,7 +75,7 @@ def copy_built(bar: Bar) -> Path | None:
     compiler = "ccache gcc" if shutil.which("ccache") else "gcc"
     env = {**os.environ, "CC": compiler, "CFLAGS": flags, "LDFLAGS": flags}
     done = subprocess.run(
-        python("setup.py", "-q", "build_ext", "--inplace"), cwd=copy, env=env, text=True, capture_output=True
+        python("setup.py", "-q", "build_ext", "--inplace", "-j2"), cwd=copy, env=env, text=True, capture_output=True
     )
     if done.returncode or not list(copy.glob("tinyllm/backend/_kernels*.so")):
         bar.failed(f"the sanitized build: {done.stderr[-3000:]}")
