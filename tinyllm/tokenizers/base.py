@@ -22,6 +22,15 @@ def utf8(text: str | bytes) -> bytes:
         ) from None
 
 
+def is_utf8(data: bytes) -> bool:
+    """Whether these bytes are characters, or none."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def as_texts(texts: str | bytes | Iterable[str | bytes]) -> Iterable[str | bytes]:
     """What `train` was given as an iterable of texts: one text alone stands for itself, not for its characters."""
     return [texts] if isinstance(texts, (str, bytes)) else texts

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
+from tinyllm.tokenizers.base import is_utf8
 from tinyllm.tokenizers.stage import Decoder, DecodeStep
 
 END = None
@@ -120,14 +121,6 @@ class FlowDecoder(Decoder):
         head, tail = flows[:at], flows[at + 1 :]
         last = head[-1].alone() if head else None
         return ([*head[:-1], last] if last else head), tail, last is not None
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class Joining(Flow):

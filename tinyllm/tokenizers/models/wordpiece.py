@@ -16,6 +16,7 @@ from typing import Any
 
 from tinyllm.errors import TokenizerError
 from tinyllm.tokenizers.aligned import Aligned
+from tinyllm.tokenizers.base import is_utf8
 from tinyllm.tokenizers.engine import choose, core
 from tinyllm.tokenizers.reference.wordpiece import LinMaxMatch
 from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer
@@ -105,14 +106,6 @@ class WordPiece(Model):
 
     def reserving(self, ids: frozenset[int]) -> WordPiece:
         return self if ids == self.reserved else replace(self, reserved=ids)
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def raw_sizes(piece: bytes, sizes: list[int]) -> list[int]:
