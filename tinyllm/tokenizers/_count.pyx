@@ -3,10 +3,10 @@
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, qsort, realloc
+from libc.stdlib cimport calloc, free, qsort
 from libc.string cimport memcpy
 
-from tinyllm.tokenizers._shared cimport hash_bytes, same_bytes, zeroed
+from tinyllm.tokenizers._shared cimport hash_bytes, room, same_bytes, zeroed
 
 from tinyllm.tokenizers import _unicode as unicode
 from tinyllm.errors import TokenizerError
@@ -230,8 +230,9 @@ cdef class WordCounter:
                 word.first = min(word.first, first)
                 return 0
             slot = (slot + 1) & (self.n_slots - 1)
-        if (not self.room(<void**>&self.words, &self.words_capacity, self.n_words + 1, sizeof(Word))
-                or not self.room(<void**>&self.text, &self.text_capacity, self.text_size + size, 1)):
+        if (self.n_words > 0x7FFFFFF0  # slots hold their numbers
+                or not room(<void**>&self.words, &self.words_capacity, self.n_words + 1, sizeof(Word))
+                or not room(<void**>&self.text, &self.text_capacity, self.text_size + size, 1)):
             return NO_MEMORY
         memcpy(self.text + self.text_size, s, size)
         self.words[self.n_words] = Word(self.text_size, n, first, <int32_t>size, <uint32_t>h)
@@ -241,21 +242,6 @@ cdef class WordCounter:
         if 2 * self.n_words > self.n_slots:
             return self.rehash(2 * self.n_slots)
         return 0
-
-    cdef bint room(self, void** block, int64_t* capacity, int64_t needed, size_t size) noexcept nogil:
-        """`grown`, without the GIL: false if there is no memory, or more words or bytes than positions have bits."""
-        cdef int64_t more = max(needed, capacity[0] + capacity[0] // 2, 1024)
-        cdef void* moved
-        if needed <= capacity[0]:
-            return True
-        if self.n_words > 0x7FFFFFF0:
-            return False
-        moved = realloc(block[0], more * size)
-        if moved == NULL:
-            return False
-        block[0] = moved
-        capacity[0] = more
-        return True
 
     cdef int rehash(self, int64_t n) noexcept nogil:
         """A table of n slots, more than there are words."""

@@ -16,8 +16,9 @@ from functools import cached_property, partial
 from typing import Any
 
 from tinyllm.errors import TokenizerError
+from tinyllm.tokenizers.base import is_utf8
 from tinyllm.tokenizers.engine import choose, core
-from tinyllm.tokenizers.reference.bpe_encode import MASK, Reference, Rules, is_utf8, merges_of
+from tinyllm.tokenizers.reference.bpe_encode import MASK, Reference, Rules, merges_of
 from tinyllm.tokenizers.stage import Model, Normalizer, PreTokenizer
 
 MAX_ID = 1 << 22

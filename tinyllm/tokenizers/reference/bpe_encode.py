@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
+from tinyllm.tokenizers.base import is_utf8
+
 Pair = tuple[int, int]
 Ranks = Mapping[Pair, tuple[int, int]]  # (left id, right id) -> (rank, id of the merged token)
 
@@ -289,10 +291,3 @@ def character_size(piece: bytes, start: int) -> int:
         if is_utf8(piece[start : start + size]):
             return size
     return 1
-
-
-def is_utf8(data: bytes) -> bool:
-    try:
-        return bool(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
