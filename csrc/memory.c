@@ -9,9 +9,13 @@
  * or has them back). Warm and cold don't join, and cold is touched only where nothing warm fits. What waits is bounded:
  * before cold memory is taken, warm chunks of more than the most that was ever in use are chilled.
  *
+ * What another core wrote is slow to come: some 25 us for the 64 kB that a thread packs a matrix into. So each thread of
+ * the pool keeps the largest workspace that it had inside a range, up to KEPT_MOST bytes, and gets it again.
+ *
  * A chunk starts with a header of 64 bytes, so what is handed out keeps the alignment of a cache line.
  */
 #define _GNU_SOURCE
+#include "pool.h"
 #include "tinyllm.h"
 
 #include <pthread.h>
@@ -26,7 +30,7 @@
 #define ALLOW(p, bytes) ((void)0)
 #endif
 
-enum { HEADER = 64, BINS = 384, SEGMENTS = 128, TRIES = 64, PAGE = 4096 };
+enum { HEADER = 64, BINS = 384, SEGMENTS = 128, TRIES = 64, PAGE = 4096, KEPT_MOST = 4 << 20 };
 static const size_t SEGMENT = (size_t)64 << 20, LEAST = 512;
 static const uint64_t MARK = 0x74696e796c6c6d21u;
 
@@ -35,7 +39,7 @@ enum state { USED, WARM, COLD };
 typedef struct chunk {
     size_t size;                 /* header included, a multiple of 64; 0 ends a segment */
     struct chunk *below;         /* the neighbour before it, NULL for the first of a segment */
-    int state, kind;
+    int state, kind, owner;      /* owner: the thread that it is a workspace of, -1 for none */
     size_t asked;                /* bytes that the counters hold for it */
     uint64_t mark;               /* MARK while in use */
     struct chunk *next, *prev;   /* in its list, while free */
@@ -45,6 +49,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct { char *start; size_t size; } segments[SEGMENTS];
 static int segment_count;
 static chunk *bins[BINS], *cold;
+static chunk *kept[TL_MAX_THREADS];
 static int64_t live[TL_KINDS + 1], peak[TL_KINDS + 1], most, cached;   /* the last of each is for all kinds together */
 static int64_t fuse, failed;    /* for tests: allocations left until one fails, 0: none will; how many have failed */
 static int stays_blown;
@@ -132,8 +137,49 @@ static void chill(chunk *c) {
     put(c, COLD);
 }
 
-/* Chill warm chunks, the largest first, until no more than `limit` bytes are cached. */
+/* c, in no list, becomes warm, with its neighbours. */
+static void release(chunk *c) {
+    if (c->below && c->below->state == WARM) {
+        chunk *below = c->below;
+        unlink_chunk(below);
+        join(below, c);
+        c = below;
+    }
+    if (above(c)->state == WARM) {
+        unlink_chunk(above(c));
+        join(c, above(c));
+    }
+    put(c, WARM);
+}
+
+/* What a thread keeps counts as cached. */
+static chunk *take_kept(int owner) {
+    chunk *c = kept[owner];
+    if (c) cached -= (int64_t)c->size;
+    kept[owner] = NULL;
+    return c;
+}
+
+/* The larger one of c and what its owner keeps is kept, the other released. */
+static void keep(chunk *c) {
+    chunk *other = take_kept(c->owner);
+    if (other && other->size > c->size) {
+        chunk *larger = other;
+        other = c;
+        c = larger;
+    }
+    if (other) release(other);
+    kept[c->owner] = c;
+    cached += (int64_t)c->size;
+}
+
+/* Chill warm chunks, the largest first, until no more than `limit` bytes are cached; those that threads keep only if
+ * nothing may be. */
 static void chill_to(int64_t limit) {
+    for (int i = 0; i < TL_MAX_THREADS && limit == 0; i++) {
+        chunk *c = take_kept(i);
+        if (c) release(c);
+    }
     for (int bin = BINS - 1; bin >= 0 && cached > limit; bin--)
         while (bins[bin] && cached > limit) chill(bins[bin]);
 }
@@ -180,7 +226,8 @@ static int grow(size_t size) {
     return 1;
 }
 
-static chunk *take(size_t size) {
+static chunk *take(size_t size, int owner) {
+    if (owner >= 0 && kept[owner] && kept[owner]->size >= size) return take_kept(owner);
     chunk *c = take_warm(size);
     if (c) return c;
     chill_to(most);
@@ -209,18 +256,19 @@ static int blows(void) {
     return 1;
 }
 
-static void *allocate(size_t bytes, int kind) {
+static void *allocate(size_t bytes, int kind, int owner) {
     if (bytes > (size_t)1 << 46) return NULL;
     size_t size = (bytes + HEADER + 63) & ~(size_t)63;
     if (size < LEAST) size = LEAST;
     chunk *c = NULL;
     pthread_mutex_lock(&lock);
-    if (__builtin_expect(fuse == 0, 1) || !blows()) c = take(size);
+    if (__builtin_expect(fuse == 0, 1) || !blows()) c = take(size, owner);
     if (c) {
         c->state = USED;
         c->mark = MARK;
         c->asked = bytes;
         c->kind = kind;
+        c->owner = owner;
         count(kind, (int64_t)bytes);
     }
     pthread_mutex_unlock(&lock);
@@ -229,8 +277,8 @@ static void *allocate(size_t bytes, int kind) {
     return (char *)c + HEADER;
 }
 
-void *tl_malloc(size_t bytes) { return allocate(bytes, TL_KIND_WORKSPACE); }
-void *tl_malloc_array(size_t bytes) { return allocate(bytes, scope); }
+void *tl_malloc(size_t bytes) { return allocate(bytes, TL_KIND_WORKSPACE, tl_thread()); }
+void *tl_malloc_array(size_t bytes) { return allocate(bytes, scope, -1); }
 
 void tl_free(void *pointer) {
     if (!pointer) return;
@@ -239,17 +287,10 @@ void tl_free(void *pointer) {
     count(c->kind, -(int64_t)c->asked);
     c->mark = 0;
     FORBID(pointer, c->size - HEADER);
-    if (c->below && c->below->state == WARM) {
-        chunk *below = c->below;
-        unlink_chunk(below);
-        join(below, c);
-        c = below;
-    }
-    if (above(c)->state == WARM) {
-        unlink_chunk(above(c));
-        join(c, above(c));
-    }
-    put(c, WARM);
+    if (c->owner >= 0 && c->size <= KEPT_MOST)
+        keep(c);
+    else
+        release(c);
     pthread_mutex_unlock(&lock);
 }
 

@@ -12,4 +12,9 @@ typedef void (*tl_range)(void *context, int64_t begin, int64_t end);
  * the pool. */
 void tl_parallel(int64_t n, int64_t grain, tl_range work, void *context);
 
+/* Inside a range: which of the pool's threads this is, the caller being 0. Elsewhere -1. */
+int tl_thread(void);
+
+enum { TL_MAX_THREADS = 256 };
+
 #endif
