@@ -31,7 +31,7 @@
 #endif
 
 enum { HEADER = 64, BINS = 384, SEGMENTS = 128, TRIES = 64, PAGE = 4096, KEPT_MOST = 4 << 20 };
-static const size_t SEGMENT = (size_t)64 << 20, LEAST = 512;
+static const size_t SEGMENT = (size_t)64 << 20, HUGE_PAGE = (size_t)2 << 20, LEAST = 512;
 static const uint64_t MARK = 0x74696e796c6c6d21u;
 
 enum state { USED, WARM, COLD };
@@ -203,9 +203,16 @@ static chunk *take_cold(size_t size) {
     return best;
 }
 
+/* In pages of 2 MB where the system has them: a training step walks through more small ones than the core has places
+ * for. */
 static void *map(size_t bytes) {
-    void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return start == MAP_FAILED ? NULL : start;
+    char *start = mmap(NULL, bytes + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    start += -(uintptr_t)start % HUGE_PAGE;
+#ifdef MADV_HUGEPAGE
+    madvise(start, bytes, MADV_HUGEPAGE);
+#endif
+    return start;
 }
 
 /* A segment for a chunk of `size`: as large as all before it, so that there are few; else just large enough. */

@@ -262,6 +262,24 @@ def test_freed_neighbours_become_one():
     assert whole.ctypes.data <= first and memory.cached_bytes() <= cached + 1024
 
 
+def test_a_thread_keeps_its_workspace_until_memory_is_trimmed():
+    a, b = np.ones((4096, 128), np.float32), np.ones((128, 128), np.float32)
+    out = np.empty_like(a)
+    backend.set_num_threads(2)
+    memory.trim()
+    backend.matmul(a, b, out=out)
+    small = [memory.lib.tl_malloc(1 << 10) for _ in range(1000)]  # they take all that waits for anybody
+    kept = memory.cached_bytes()
+    assert kept >= 2 * b.nbytes, "each thread packs b for itself"
+    backend.matmul(a, b, out=out)
+    assert memory.cached_bytes() == kept
+    for pointer in small:
+        memory.lib.tl_free(pointer)
+    memory.trim()
+    assert memory.cached_bytes() == 0
+    assert (out == 128).all()
+
+
 @given(st.lists(st.tuples(st.integers(1, 3_000_000), st.integers(0, 11)), max_size=60))
 @settings(max_examples=30, deadline=None)
 def test_any_order_of_taking_and_giving_back(moves):
