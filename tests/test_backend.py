@@ -532,12 +532,17 @@ def test_what_is_read_only_is_not_written(name: str, module: Any, data: st.DataO
         assert [x.tobytes() for x in arrays_in([*args, *kwargs.values()])] == before
 
 
-@pytest.mark.parametrize("rows, seen", [((900, 900), 900), ((900, 900), 100), ((130, 1000), 1000)])
-def test_one_long_head_is_shared_between_threads(instruction_set: str, rows: tuple[int, int], seen: int) -> None:
-    """So few heads and so many keys that threads share a head in backward."""
+@pytest.mark.parametrize(
+    "rows, seen, d", [((900, 900), 900, 24), ((900, 900), 100, 24), ((130, 1000), 1000, 24), ((580, 1100), 1100, 128)]
+)
+def test_one_long_head_is_shared_between_threads(
+    instruction_set: str, rows: tuple[int, int], seen: int, d: int
+) -> None:
+    """So few heads and so many keys that threads share a head in backward; and more keys than a cache of its own holds,
+    which several panels of queries pass together in forward."""
     tq, tk = rows
-    q, do = (reference.normal((1, 2, tq, 24), np.float32, (1, 0), i) for i in range(2))
-    k, v = (reference.normal((1, 1, tk, 24), np.float32, (2, 0), i) for i in range(2))
+    q, do = (reference.normal((1, 2, tq, d), np.float32, (1, 0), i) for i in range(2))
+    k, v = (reference.normal((1, 1, tk, d), np.float32, (2, 0), i) for i in range(2))
     hi = np.arange(tq)[None] + 1 + tk - tq
     kwargs: dict[str, Any] = {"scale": 0.2, "lo": hi - seen, "hi": hi, "dropout": (0.2, (3, 4), 5, 6)}
     results, threads = [], backend.num_threads()
