@@ -28,9 +28,9 @@ class _Indexed(Module):
         if isinstance(index, slice):
             part = type(self).__new__(type(self))
             Module.__init__(part)
-            part._modules.update(
-                list(self._modules.items())[index]
-            )  # a view for reading: paths stay those of the whole
+            chosen = dict(list(self._modules.items())[index])
+            part._modules.update(chosen)  # a view for reading: paths stay those of the whole
+            part.__dict__.update(chosen)
             return part
         return self._modules[self._key(index)]
 
@@ -89,7 +89,7 @@ class ModuleDict(Module):
         self.add_module(key, module)
 
     def __delitem__(self, key: str) -> None:
-        del self._modules[key]
+        del self._modules[key], self.__dict__[key]
 
     def __contains__(self, key: object) -> bool:
         return key in self._modules

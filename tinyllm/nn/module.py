@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -57,7 +57,11 @@ class Module:
         """What calling the module does; every subclass defines it."""
         raise NotImplementedError(f'Module [{type(self).__name__}] is missing the required "forward" function')
 
-    # -- attributes: registration --
+    # -- attributes: what is registered is an attribute too --
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__
@@ -76,32 +80,20 @@ class Module:
             if value is not None:
                 kind = "nn.Parameter" if name in own["_parameters"] else "Module"
                 raise TypeError(f"cannot assign '{type(value).__name__}' as '{name}' ({kind} or None expected)")
-            own["_parameters" if name in own["_parameters"] else "_modules"][name] = None
+            own["_parameters" if name in own["_parameters"] else "_modules"][name] = own[name] = None
         elif "_buffers" in own and name in own["_buffers"]:
             if value is not None and not isinstance(value, Tensor):
                 raise TypeError(f"cannot assign '{type(value).__name__}' as buffer '{name}' (Tensor or None expected)")
-            own["_buffers"][name] = value
+            own["_buffers"][name] = own[name] = value
         else:
             object.__setattr__(self, name, value)
-
-    def __getattr__(self, name: str) -> Any:  # only for names that are not ordinary attributes
-        own = self.__dict__
-        if "_modules" in own:
-            for held in (own["_modules"], own["_parameters"], own["_buffers"]):
-                if name in held:
-                    return held[name]
-        raise AttributeError(f"'{type(self).__name__}' object has no attribute '{name}'")
 
     def __delattr__(self, name: str) -> None:
         for place in (self._parameters, self._buffers, self._modules):
             if name in place:
                 del place[name]
                 self._transient.discard(name)
-                return
         object.__delattr__(self, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
     def _check_name(self, name: str, place: Mapping) -> None:
         if "_parameters" not in self.__dict__:
@@ -120,7 +112,7 @@ class Module:
             raise TypeError(
                 f"cannot register a {type(param).__name__} as parameter '{name}' (nn.Parameter or None required)"
             )
-        self._parameters[name] = param
+        self._parameters[name] = self.__dict__[name] = param
         if param is not None and not param.name:
             param.name = name
 
@@ -131,7 +123,7 @@ class Module:
         self._check_name(name, self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
             raise TypeError(f"cannot register a {type(tensor).__name__} as buffer '{name}' (Tensor or None required)")
-        self._buffers[name] = tensor
+        self._buffers[name] = self.__dict__[name] = tensor
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def add_module(self, name: str, module: Module | None) -> None:
@@ -140,7 +132,7 @@ class Module:
         if module is not None and not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
         known = module is None or any(m is module for m in self._modules.values())
-        self._modules[name] = module
+        self._modules[name] = self.__dict__[name] = module
         if module is not None and not known:
             before, root = module.path, _join(self.path, name)
             for path, p in module.named_parameters():
@@ -355,9 +347,8 @@ class Module:
     @property
     def has_hooks(self) -> bool:
         """Whether a hook watches or changes what calling this module does."""
-        own = self.__dict__
         return bool(
-            own["_forward_pre_hooks"] or own["_forward_hooks"] or own["_backward_pre_hooks"] or own["_backward_hooks"]
+            self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
