@@ -10,6 +10,7 @@ therefore bitwise equal to one process.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -74,8 +75,8 @@ class _Walk:
         self.retain_graph = retain_graph
         self.targets: dict[tuple[int, int], _Sum | None] | None = None if targets is None else dict.fromkeys(targets)
         self.plan: list[tuple[Node, Sequence[bool]]] = []  # inputs first: nodes, and the inputs they owe gradients to
-        self.pending: dict[int, int] = {}  # id of a leaf: contributions that are still to come
-        self.sums: dict[int, dict[int, _Sum]] = {}  # id of a node or leaf: the gradients of its outputs by number
+        self.pending: defaultdict[int, int] = defaultdict(int)  # id of a leaf: contributions that are still to come
+        self.sums: dict[tuple[int, int], _Sum] = {}  # id of a node or leaf, number of the output: its gradient
 
     def prepare(self, outputs: Sequence[Variable]) -> None:
         """Find the nodes that must run, and check what they saved before a gradient has been added anywhere."""
@@ -83,15 +84,15 @@ class _Walk:
         nodes = {v.node for v in outputs if v.node is not None}
         for v in outputs:
             if v.node is None:
-                pending[id(v)] = pending.get(id(v), 0) + 1
+                pending[id(v)] += 1
         stack = list(nodes)
         while stack:
             for edge in stack.pop().edges:
                 if edge is None:
                     continue
                 source = edge[0]
-                if isinstance(source, Variable):
-                    pending[id(source)] = pending.get(id(source), 0) + 1
+                if type(source) is not Node:
+                    pending[id(source)] += 1
                 elif source not in nodes:
                     nodes.add(source)
                     stack.append(source)
@@ -111,28 +112,32 @@ class _Walk:
         """Walk the planned nodes, outputs first."""
         while self.plan:
             node, needs = self.plan.pop()
-            totals = self.sums.pop(id(node), None)
-            incoming = [] if totals is None else self._incoming(node, totals)
+            incoming = self._incoming(node)
             if True not in needs:
                 continue
             results = self._backward(node, needs, incoming) if incoming else (None,) * len(needs)
-            lent = [_memory(d) for d in incoming]
+            lent = [id(_memory(d)) for d in incoming]
             seen = [id(g) for g in results]
             for edge, wanted, g in zip(node.edges, needs, results, strict=True):
-                if wanted:
-                    fresh = g is not None and seen.count(id(g)) == 1 and _is_fresh(g, lent)
-                    self.send(edge, g, fresh)  # type: ignore[arg-type]
+                if wanted:  # what was handed out once may be added into: no view of `lent`, not stretched (read-only)
+                    once = g is not None and g.flags.writeable and seen.count(id(g)) == 1
+                    self.send(edge, g, once and id(_memory(g)) not in lent)  # type: ignore[arg-type]
 
-    def _incoming(self, node: Node, totals: dict[int, _Sum]) -> list[np.ndarray]:
-        """The gradients of the node's outputs, zero where nothing used one."""
+    def _incoming(self, node: Node) -> list[np.ndarray]:
+        """The gradients of the node's outputs, zero where nothing used one; none if nothing used any."""
+        totals = [self.sums.pop((id(node), i), None) for i in range(len(node.outputs))]
+        if totals.count(None) == len(totals):
+            return []
         if node.hooks is not None or self.targets is not None:
-            for i, total in totals.items():
+            for i, total in enumerate(totals):
+                if total is None:
+                    continue
                 total.through((node.hooks or {}).get(i))
                 if self.targets is not None and (id(node), i) in self.targets:
                     self.targets[id(node), i] = total
         return [
-            totals[i].array if i in totals else backend.full(shape, 0, dtype)
-            for i, (shape, dtype) in enumerate(node.outputs)
+            backend.full(shape, 0, dtype) if total is None else total.array
+            for total, (shape, dtype) in zip(totals, node.outputs, strict=True)
         ]
 
     def _backward(self, node: Node, needs: Sequence[bool], incoming: Sequence[np.ndarray]) -> Sequence[Any]:
@@ -151,16 +156,17 @@ class _Walk:
     def send(self, edge: tuple[Node | Variable, int], g: np.ndarray | None, owned: bool) -> None:
         """Add a contribution to the gradient at the end of an edge; the last one completes a leaf's."""
         target, index = edge
+        key = id(target), index
         if g is not None:
-            totals = self.sums.setdefault(id(target), {})
-            if index in totals:
-                totals[index].add(g, owned)
+            total = self.sums.get(key)
+            if total is None:
+                self.sums[key] = _Sum(g, owned)
             else:
-                totals[index] = _Sum(g, owned)
+                total.add(g, owned)
         if type(target) is not Node:
             self.pending[id(target)] -= 1
-            if not self.pending[id(target)] and id(target) in self.sums:
-                self._finish(target, self.sums.pop(id(target))[0])  # type: ignore[arg-type]
+            if not self.pending[id(target)] and key in self.sums:
+                self._finish(target, self.sums.pop(key))  # type: ignore[arg-type]
 
     def _finish(self, leaf: Variable, total: _Sum) -> None:
         total.through(leaf.hooks)
@@ -192,17 +198,6 @@ def _memory(a: np.ndarray) -> np.ndarray:
     while isinstance(a.base, np.ndarray):
         a = a.base
     return a
-
-
-def _is_fresh(g: np.ndarray, lent: Sequence[np.ndarray]) -> bool:
-    """Whether g, handed out once, may be added into: no view of a gradient that came in (of the memory `lent`), not
-    stretched (read-only).
-    """
-    memory_of_g = _memory(g)
-    for other in lent:
-        if other is memory_of_g:
-            return False
-    return g.flags.writeable
 
 
 def _accumulate(leaf: Variable, grad: _Sum) -> None:

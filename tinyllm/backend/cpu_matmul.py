@@ -55,44 +55,38 @@ def matmul(
             a, b, bias, out, alpha=alpha, beta=beta, add=add, act=act, pre=pre, grad_of=grad_of, value=value
         )
     function, kind, size = known
-    if a.ndim == 2 and b.ndim == 2:
-        (m, k), n = a.shape, b.shape[1]
-        shape: tuple[int, ...] = (m, n)
-    else:
-        m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
-        shape = (*broadcast(a.shape[:-2], b.shape[:-2]), m, n)
-    if out is None:
-        result, row_c = empty(shape, a.dtype), n * size
-    else:
-        result = destination(out, shape, a.dtype)
-        row_c, column_c = result.strides[-2:]
-        if (column_c != size and n > 1) or np.may_share_memory(out, a) or np.may_share_memory(out, b):
-            result, row_c = copy(result), n * size
-    epilogue, held, dims = NULL, None, NULL
+    (m, k), n = a.shape[-2:], b.shape[-1]
+    (row_a, column_a), (row_b, column_b) = a.strides[-2:], b.strides[-2:]
+    batch = () if a.ndim == b.ndim == 2 else broadcast(a.shape[:-2], b.shape[:-2])
+    result = empty((*batch, m, n), a.dtype) if out is None else _target(out, (*batch, m, n), a, b)
+    epilogue, held, dims = NULL, (), NULL
     if act is not None or beta != 0.0 or alpha != 1.0:
         assert beta == 0.0 or add is not None or out is not None
-        epilogue, held = _epilogue(result, alpha, beta, None if add is out else add, act, pre, grad_of, value)
-    ndim = len(shape)
-    if ndim > 2:
-        over_a, over_b, over_c = spread(a, ndim), spread(b, ndim), spread(result, ndim)
-        dims = int64s([*shape[:-2], *over_a[:-2], *over_b[:-2], *over_c[:-2]])
-    row_a, column_a = a.strides[-2:]
-    row_b, column_b = b.strides[-2:]
+        epilogue, held = _epilogue(out, alpha, beta, add, act, pre, grad_of, value)
+    if batch:
+        over = [spread(x, result.ndim)[:-2] for x in (a, b, result)]
+        dims = int64s([*batch, *over[0], *over[1], *over[2]])
     status = function(
-        ndim - 2, dims, m, n, k, _matrix(kind, a, column_a == size), row_a // size, column_a // size,
+        len(batch), dims, m, n, k, _matrix(kind, a, column_a == size), row_a // size, column_a // size,
         _matrix(kind, b, column_b == size), row_b // size, column_b // size, NULL if bias is None else ptr(dense(bias)),
-        _matrix(kind, result, True), row_c // size, epilogue,
+        _matrix(kind, result, True), result.strides[-2] // size, epilogue,
     )  # fmt: skip
     if status:
         check(status)
-    if held is not None:
-        for target, written in ((pre, held[0]), (value, held[1])):
-            if target is not None and target is not written:
-                target[...] = written
+    for target, written in zip((pre, value), held, strict=False):
+        if target is not None and target is not written:
+            target[...] = written
     if out is None or out is result:
         return result
     out[...] = result
     return out
+
+
+def _target(out: Array, shape: tuple[int, ...], a: Array, b: Array) -> Array:
+    """What C writes to: `out`, or a copy where it would be read meanwhile, or where its rows are not contiguous."""
+    destination(out, shape, a.dtype)
+    apart = out.strides[-1] != out.itemsize and shape[-1] > 1
+    return copy(out) if apart or np.may_share_memory(out, a) or np.may_share_memory(out, b) else out
 
 
 def _matrix(kind: Any, x: Array, rows: bool) -> Any:
@@ -104,7 +98,7 @@ def _matrix(kind: Any, x: Array, rows: bool) -> Any:
 
 
 def _epilogue(
-    out: Array,
+    out: Array | None,
     alpha: float,
     beta: float,
     add: Array | None,
@@ -114,13 +108,13 @@ def _epilogue(
     value: Array | None,
 ) -> tuple[Any, tuple[Array | None, ...]]:
     """What follows the product, for C, and the arrays that it points to: pre and value, or what stands in for them."""
-    if beta == 0.0:
+    if beta == 0.0 or add is out:
         add = None
     elif add is not None:
-        add = copy(add) if np.may_share_memory(add, out) else dense_copy(add)
-    dense_pre, dense_value = (
+        add = copy(add) if out is not None and np.may_share_memory(add, out) else dense_copy(add)
+    dense_pre, dense_value = [
         x if x is None or writable(x).flags.c_contiguous else empty(x.shape, x.dtype) for x in (pre, value)
-    )
+    ]
     h = None if grad_of is None else dense_copy(grad_of)
     pointers = (ptr(add), ptr(h), ptr(dense_pre), ptr(dense_value))
     number = -1 if act is None else ACT[act]

@@ -20,7 +20,7 @@ import numpy as np
 try:
     from tinyllm.backend._kernels import ffi, lib
 except ImportError:
-    lib = None
+    lib = _BLOCK = None
 else:
     _allocate = ffi.new_allocator(lib.tl_malloc_array, lib.tl_free, should_clear_after_alloc=False)
     _BYTES = ffi.typeof("char[]")
@@ -44,8 +44,6 @@ def empty(shape: tuple[int, ...], dtype: np.dtype | type) -> np.ndarray:
     nbytes = math.prod(shape) * dtype.itemsize
     if nbytes < SMALL:
         return np.empty(shape, dtype)
-    if min(shape) < 0:
-        raise ValueError(f"sizes must not be negative, got the shape {shape}")
     try:
         if nbytes <= MOST:
             return np.ndarray(shape, dtype, ffi.buffer(_allocate(_BYTES, nbytes))) if lib else np.empty(shape, dtype)
@@ -77,7 +75,7 @@ def retag(x: np.ndarray, name: str, of: str | None = None) -> np.ndarray:
     base: Any = x.base
     while isinstance(base, np.ndarray):
         base = base.base
-    if lib and type(base) is _BLOCK:
+    if type(base) is _BLOCK:
         lib.tl_retag(ffi.from_buffer(base), -1 if of is None else _NUMBER[of], _NUMBER[name])
     return x
 

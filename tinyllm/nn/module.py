@@ -347,9 +347,7 @@ class Module:
     @property
     def has_hooks(self) -> bool:
         """Whether a hook watches or changes what calling this module does."""
-        return bool(
-            self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
-        )
+        return bool(self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if recorder.observer is not None:
