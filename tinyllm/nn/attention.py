@@ -94,7 +94,6 @@ class Attention(Module):
             stream=self.path or "attention",
             **extra,
         )
-        o = apply(ops.MergeHeads, o)
         if residual is None:
             return self.out(o)
         if not is_linear(self.out):

@@ -134,7 +134,7 @@ class MultiheadAttention(Module):
         else:
             mask = self._mask(attn_mask, key_padding_mask, n, length, source, extra)
             o = attend(q, k, v, None, mask, dropout_p=p, stream=self.path or "attention")
-        out = self.out_proj(o.transpose(1, 2).reshape(n, length, self.embed_dim))
+        out = self.out_proj(o)
         if not batched:
             return out.squeeze(0), None if weights is None else weights.squeeze(0)
         return out if self.batch_first else out.transpose(0, 1), weights
@@ -208,7 +208,7 @@ class MultiheadAttention(Module):
             alive = scores.detach().amax(-1, keepdim=True) != -math.inf
             weights = where(alive, F.softmax(where(alive, scores, 0), -1), 0)
         weights = F.dropout(weights, dropout_p, stream=self.path or "attention")
-        return weights @ v, weights
+        return (weights @ v).transpose(1, 2).reshape(q.shape[0], q.shape[2], self.embed_dim), weights
 
 
 def _additive(mask: Tensor, dtype: np.dtype) -> Tensor:

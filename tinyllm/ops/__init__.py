@@ -26,7 +26,7 @@ from .binary import (
     Sub,
 )
 from .feed_forward import FeedForward
-from .heads import MergeHeads, SplitHeads
+from .heads import SplitHeads
 from .index import Embedding, Gather, Scatter, ScatterAdd, Slice
 from .linalg import Linear, Matmul
 from .loss import BinaryCrossEntropy, CrossEntropy, LinearCrossEntropy

@@ -1,7 +1,7 @@
 """Scaled dot-product attention as one op (Vaswani 2017; tiled as in FlashAttention-2, Dao 2023).
 
-Legend: q (B, Hq, Tq, D), k (B, Hk, Tk, D), v (B, Hk, Tk, Dv), o (B, Hq, Tq, Dv). Hq is a multiple of Hk: query head h
-reads key/value head h // (Hq / Hk). Which keys a query sees is an interval [lo, hi) for causal, window, padding,
+Legend: q (B, Hq, Tq, D), k (B, Hk, Tk, D), v (B, Hk, Tk, Dv), o (B, Hq, Tq, Dv); y (B, Tq, Hq Dv) is o with each
+token's heads one after another. Hq is a multiple of Hk: query head h reads key/value head h // (Hq / Hk). Which keys a query sees is an interval [lo, hi) for causal, window, padding,
 packed and prefix masks, so no T x T array is ever made for them; `mask` is for everything else.
 """
 
@@ -15,10 +15,11 @@ import numpy as np
 from .. import backend
 from ..op import Draw, Op, Sample, shape_error
 from .binary import unbroadcast
+from .shape import reshaped
 
 
 class Attention(Op):
-    """o = dropout(softmax(s)) v with s = cap(scale * q k^T) + slopes * distance, where lo <= key < hi, then mask.
+    """y: o = dropout(softmax(s)) v with s = cap(scale * q k^T) + slopes * distance, where lo <= key < hi, then mask.
 
     cap(s) = c tanh(s/c). With P the probabilities, rebuilt from the saved logsumexp, and D = rowsum(do * o):
     dv = P^T do,    dP = do v^T,    dS = P * (dP - D),    dq = scale * dS k,    dk = scale * dS^T q.
@@ -45,7 +46,8 @@ class Attention(Op):
             bias = bias if hidden is None else bias.masked_fill(hidden, -math.inf)
         if mask is not None:
             bias = bias.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else bias + mask
-        return torch.nn.functional.scaled_dot_product_attention(q, k, v, bias, scale=scale, enable_gqa=True)
+        o = torch.nn.functional.scaled_dot_product_attention(q, k, v, bias, scale=scale, enable_gqa=True)
+        return o.transpose(1, 2).flatten(2)
 
     @staticmethod
     def shape(q, k, v, mask, *, scale, lo=None, hi=None, softcap=0.0, slopes=None, dropout=None):
@@ -78,7 +80,7 @@ class Attention(Op):
             )
         if dropout is not None and not 0 <= dropout[0] <= 1:
             raise ValueError(f"Attention: the dropout probability must be from 0 to 1, got {dropout[0]}")
-        return (*q[:3], v[3])
+        return q[0], q[2], q[1] * v[3]
 
     @classmethod
     def flops(cls, q, k, v, mask, *, lo=None, hi=None, **attrs):
@@ -95,12 +97,15 @@ class Attention(Op):
     def forward(ctx, q, k, v, mask, **attrs):
         wide = None if mask is None else np.broadcast_to(mask, (*q.shape[:3], k.shape[2]))
         o, lse = backend.attention(q, k, v, mask=wide, **attrs)
-        ctx.save(q, k, v, mask, o, lse)
-        return o
+        y = reshaped(o.transpose(0, 2, 1, 3), (q.shape[0], q.shape[2], q.shape[1] * v.shape[3]))
+        ctx.save(q, k, v, mask, y, lse)
+        return y
 
     @staticmethod
-    def backward(ctx, do):
-        q, k, v, mask, o, lse = ctx.saved
+    def backward(ctx, dy):
+        q, k, v, mask, y, lse = ctx.saved
+        heads = q.shape[0], q.shape[2], q.shape[1], v.shape[3]
+        o, do = y.reshape(heads).transpose(0, 2, 1, 3), reshaped(dy, heads).transpose(0, 2, 1, 3)
         wide = None if mask is None else np.broadcast_to(mask, (*q.shape[:3], k.shape[2]))
         dq, dk, dv, dmask = backend.attention_grad(do, q, k, v, o, lse, mask=wide, want_mask=ctx.needs[3], **ctx.attrs)
         return dq, dk, dv, None if dmask is None else unbroadcast(dmask, mask.shape)

@@ -1,5 +1,5 @@
-"""Between the layout of projections, (B, T, H D), and that of attention, (B, H, T, D): views, in backward as well where
-gradients lie as the kernel of attention leaves them.
+"""From the layout of projections, (B, T, H D), to that of attention's inputs, (B, H, T, D): views, in backward as well
+where gradients lie as the kernel of attention leaves them.
 
 Legend: B batch, T tokens, H heads, D width of a head; x input; y output; dy its gradient.
 """
@@ -79,35 +79,3 @@ def _whole(parts: list[np.ndarray]) -> np.ndarray | None:
 
 def _address(x: np.ndarray) -> int:
     return x.__array_interface__["data"][0]
-
-
-class MergeHeads(Movement):
-    """y (B, T, H D) = x (B, H, T, D) with each token's heads one after another.    dx = dy split again."""
-
-    @staticmethod
-    def oracle(torch, x):
-        return x.transpose(1, 2).flatten(2)
-
-    @staticmethod
-    def shape(x):
-        if len(x) != 4:
-            raise shape_error("MergeHeads", "the input needs four axes", x=(x, "B H T D"))
-        return x[0], x[2], x[1] * x[3]
-
-    @staticmethod
-    def forward(ctx, x):
-        _, ctx.heads, _, ctx.width = x.shape
-        return reshaped(x.transpose(0, 2, 1, 3), MergeHeads.shape(x.shape))
-
-    @staticmethod
-    def backward(ctx, dy):
-        return reshaped(dy, (*dy.shape[:2], ctx.heads, ctx.width)).transpose(0, 2, 1, 3)
-
-    @staticmethod
-    def samples(draw: Draw) -> Sample:
-        x = draw.array((draw.integer(0, 2), draw.integer(1, 3), draw.integer(1, 4), draw.integer(1, 4)))
-        return Sample((draw.choice([x, np.ascontiguousarray(x.transpose(0, 2, 1, 3)).transpose(0, 2, 1, 3)]),))
-
-    @staticmethod
-    def errors(draw: Draw) -> list[Sample]:
-        return [Sample((draw.array((2, 3)),)), Sample((draw.array((2, 3, 4)),))]

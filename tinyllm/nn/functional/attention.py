@@ -81,6 +81,7 @@ def scaled_dot_product_attention(
         dropout_p=dropout_p,
         stream=stream,
     )
+    out = out.reshape(*out.shape[:2], q.shape[1], v.shape[3]).transpose(1, 2)
     if query.ndim == 4:
         return out
     return out.reshape(*lead, *out.shape[1:]) if query.ndim > 4 else out.reshape(*out.shape[4 - query.ndim :])
@@ -100,7 +101,7 @@ def attend(
     stream: str = "attention",
 ) -> Tensor:
     """Attention of q (B, H, L, E) over k (B, Hk, S, E), v (B, Hk, S, Ev), H a multiple of Hk, with a mask
-    object and a dense mask.
+    object and a dense mask -> (B, L, H Ev).
     """
     lo, hi = bounds(mask, q.shape[0], q.shape[2], k.shape[2])
     drawn = None
