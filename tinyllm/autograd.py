@@ -20,7 +20,7 @@ import numpy as np
 from . import backend
 from .backend import memory
 from .recording import enable_grad, is_grad_enabled, no_grad, profile, recorder, set_grad_enabled
-from .tape import Node, Variable, apply
+from .tape import Edge, Node, Variable, apply
 
 __all__ = [
     "Node",
@@ -153,7 +153,7 @@ class _Walk:
             node.release()
         return results
 
-    def send(self, edge: tuple[Node | Variable, int], g: np.ndarray | None, owned: bool) -> None:
+    def send(self, edge: Edge, g: np.ndarray | None, owned: bool) -> None:
         """Add a contribution to the gradient at the end of an edge; the last one completes a leaf's."""
         target, index = edge
         key = id(target), index

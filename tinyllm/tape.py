@@ -78,6 +78,9 @@ class Variable:
 Kept = Any
 """What a node keeps of an array: the array, a leaf that has it, the node that can make it again, or None for None."""
 
+Edge = tuple["Node | Variable", int]
+"""Where a gradient goes: what made the input (a leaf made itself), and which of its outputs that is."""
+
 writes = [0]
 """Writes in place so far, of any variable: what was saved after the last one need not be looked at."""
 
@@ -91,7 +94,7 @@ class Node:
 
     number = -1
     flops = 0
-    edges: Sequence[tuple[Node | Variable, int] | None] = ()
+    edges: Sequence[Edge | None] = ()
     outputs: Sequence[tuple[tuple[int, ...], np.dtype]] = ()
     hooks: dict[int, dict[int, Callable]] | None = None
     _readers = 0  # nodes that count on this one to make its output again
@@ -109,7 +112,8 @@ class Node:
         a large output of an op that can remake it by reference to that op's node, so that nobody stores it.
         """
         if True in self.needs:
-            self._saved += [None if a is None else self._keep(a) for a in arrays]  # type: ignore[operator]
+            for a in arrays:
+                self._saved.append(None if a is None else self._keep(a))  # type: ignore[union-attr]
 
     def _keep(self, a: np.ndarray) -> Kept:
         for v in self._inputs:
@@ -196,10 +200,16 @@ def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
     several outputs.
     """
     arrays, needs = [], []
+    edges: list[Edge | None] = []
     recording = op.differentiable and recorder.enabled
     for v in inputs:
         arrays.append(None if v is None else v.array)
-        needs.append(v is not None and v.requires_grad and recording)
+        if v is not None and v.requires_grad and recording:
+            needs.append(True)
+            edges.append((v.node or v, v.index))
+        else:
+            needs.append(False)
+            edges.append(None)
     op.check(arrays, attrs)
     record = True in needs
     node = Node(op, needs, attrs, inputs)
@@ -207,10 +217,10 @@ def apply(op: type[Op], *inputs: Variable | None, **attrs: Any) -> Any:
     several = isinstance(out, tuple)
     if recorder.observer is not None:
         recorder.observer.forward(node, arrays, out if several else (out,))
-    results = [_result(a, inputs, record) for a in out] if several else [_result(out, inputs, record)]
     node._inputs = ()
+    results = [_result(a, inputs, record) for a in out] if several else [_result(out, inputs, record)]
     if record:
-        _connect(node, inputs, results)
+        _connect(node, edges, results)
     return tuple(results) if several else results[0]
 
 
@@ -227,12 +237,11 @@ def _result(array: np.ndarray, inputs: Sequence[Variable | None], record: bool) 
     return v
 
 
-def _connect(node: Node, inputs: Sequence[Variable | None], results: Sequence[Variable]) -> None:
+def _connect(node: Node, edges: Sequence[Edge | None], results: Sequence[Variable]) -> None:
     """Put the node of a recorded op on the tape."""
-    node.number = next(_number)
-    node.outputs = [(v.array.shape, v.array.dtype) for v in results]
-    node.edges = [(v.node or v, v.index) if v is not None and v.requires_grad else None for v in inputs]
+    node.number, node.edges, node.outputs = next(_number), edges, []
     for i, v in enumerate(results):
+        node.outputs.append((v.array.shape, v.array.dtype))
         if v.requires_grad:
             v.node, v.index = node, i
         for kept in node._saved or ():

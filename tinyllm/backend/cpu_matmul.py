@@ -59,7 +59,7 @@ def matmul(
     (row_a, column_a), (row_b, column_b) = a.strides[-2:], b.strides[-2:]
     batch = () if a.ndim == b.ndim == 2 else broadcast(a.shape[:-2], b.shape[:-2])
     result = empty((*batch, m, n), a.dtype) if out is None else _target(out, (*batch, m, n), a, b)
-    epilogue, held, dims = NULL, (), NULL
+    epilogue, held, dims = NULL, None, NULL
     if act is not None or beta != 0.0 or alpha != 1.0:
         assert beta == 0.0 or add is not None or out is not None
         epilogue, held = _epilogue(out, alpha, beta, add, act, pre, grad_of, value)
@@ -73,9 +73,10 @@ def matmul(
     )  # fmt: skip
     if status:
         check(status)
-    for target, written in zip((pre, value), held, strict=False):
-        if target is not None and target is not written:
-            target[...] = written
+    if held is not None:
+        for target, written in ((pre, held[0]), (value, held[1])):
+            if target is not None and target is not written:
+                target[...] = written
     if out is None or out is result:
         return result
     out[...] = result

@@ -206,9 +206,10 @@ class GPT(nn.Module):
         logits = self.lm_head(self.features(ids, mask=mask, positions=positions, cache=cache))
         if targets is None:
             return logits, None
-        targets = self._targets(targets, logits)
-        loss = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), targets.reshape(-1), reduction=reduction)
-        return logits, loss if reduction != "none" else loss.reshape(targets.shape)
+        loss = F.cross_entropy(
+            logits.reshape(-1, logits.shape[-1]), self._targets(targets, logits), reduction=reduction
+        )
+        return logits, loss if reduction != "none" else loss.reshape(logits.shape[:2])
 
     def loss(
         self,
@@ -227,18 +228,18 @@ class GPT(nn.Module):
             assert loss is not None
             return loss
         x = self.features(ids, mask=mask, positions=positions)
-        targets = self._targets(targets, x)
-        head = self.lm_head
+        rows, head = x.reshape(-1, x.shape[-1]), self.lm_head
         return F.linear_cross_entropy(
-            x.reshape(-1, x.shape[-1]), head.weight, targets.reshape(-1), linear_bias=head.bias, reduction=reduction
+            rows, head.weight, self._targets(targets, x), linear_bias=head.bias, reduction=reduction
         )
 
     @staticmethod
     def _targets(targets: Tensor | np.ndarray, x: Tensor) -> Tensor:
-        targets = targets if isinstance(targets, Tensor) else Tensor(np.asarray(targets))
-        if tuple(targets.shape) != tuple(x.shape[:2]):
-            raise ShapeError(f"targets have the shape of the ids, {tuple(x.shape[:2])}, got {tuple(targets.shape)}")
-        return targets
+        """Targets (B, T) one after another."""
+        ids = targets.array if isinstance(targets, Tensor) else np.asarray(targets)
+        if ids.shape != x.shape[:2]:
+            raise ShapeError(f"targets have the shape of the ids, {x.shape[:2]}, got {ids.shape}")
+        return Tensor(ids.reshape(-1))
 
     def make_cache(self, batch: int, max_len: int | None = None) -> nn.KVCache:
         """An empty key/value cache for `batch` sequences of up to `max_len` (by default n_positions) tokens."""

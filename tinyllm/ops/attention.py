@@ -1,8 +1,9 @@
 """Scaled dot-product attention as one op (Vaswani 2017; tiled as in FlashAttention-2, Dao 2023).
 
 Legend: q (B, Hq, Tq, D), k (B, Hk, Tk, D), v (B, Hk, Tk, Dv), o (B, Hq, Tq, Dv); y (B, Tq, Hq Dv) is o with each
-token's heads one after another. Hq is a multiple of Hk: query head h reads key/value head h // (Hq / Hk). Which keys a query sees is an interval [lo, hi) for causal, window, padding,
-packed and prefix masks, so no T x T array is ever made for them; `mask` is for everything else.
+token's heads one after another. Hq is a multiple of Hk: query head h reads key/value head h // (Hq / Hk). Which keys a
+query sees is an interval [lo, hi) for causal, window, padding, packed and prefix masks, so no T x T array is ever made
+for them; `mask` is for everything else.
 """
 
 from __future__ import annotations

@@ -29,6 +29,8 @@ class Movement(Op, abstract=True):
 
 def reshaped(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """x in another shape: a view if its strides allow it, else a copy made by the backend."""
+    if x.flags.c_contiguous:
+        return x.reshape(shape)
     try:
         return x.reshape(shape, copy=False)
     except ValueError:
