@@ -95,14 +95,11 @@ class Op:
     @classmethod
     def check(cls, arrays: Sequence[np.ndarray | None], attrs: dict[str, Any]) -> Shape | list[Shape]:
         """Raise DtypeError for dtypes and ShapeError for shapes that do not fit; return the output's shape."""
-        dtypes, shapes = [], []
-        for a in arrays:
-            dtypes.append(None if a is None else a.dtype)
-            shapes.append(None if a is None else a.shape)
-        if (kinds := tuple(dtypes)) not in cls._accepted:
-            cls._check_dtypes(kinds)
-            cls._accepted.add(kinds)
-        return cls.shape(*shapes, **attrs)
+        dtypes = tuple([None if a is None else a.dtype for a in arrays])
+        if dtypes not in cls._accepted:
+            cls._check_dtypes(dtypes)
+            cls._accepted.add(dtypes)
+        return cls.shape(*[None if a is None else a.shape for a in arrays], **attrs)
 
     @classmethod
     def _check_dtypes(cls, dtypes: Sequence[np.dtype | None]) -> None:

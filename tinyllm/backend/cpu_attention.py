@@ -160,7 +160,7 @@ def attention_grad(
     call, held = _call(q, k, v, scale, lo, hi, mask, softcap, dropout, do=do, dq=dq, dk=dk, dv=dv)
     dmask = empty((*q.shape[:3], k.shape[2]), q.dtype) if want_mask and mask is not None else None
     arrays = (do, q, k, v, o, lse, slopes, dq, dk, dv, dmask)
-    check(_attention_grad[q.dtype](call, *(ptr(x) for x in arrays)))
+    check(_attention_grad[q.dtype](call, *map(ptr, arrays)))
     del held
     if dmask is not None and mask is not None and dmask.shape != mask.shape:
         dmask = dmask.sum(axis=tuple(range(4 - mask.ndim)))

@@ -55,19 +55,25 @@ def matmul(
             a, b, bias, out, alpha=alpha, beta=beta, add=add, act=act, pre=pre, grad_of=grad_of, value=value
         )
     function, kind, size = known
-    (m, k), n = a.shape[-2:], b.shape[-1]
-    (row_a, column_a), (row_b, column_b) = a.strides[-2:], b.strides[-2:]
-    batch = () if a.ndim == b.ndim == 2 else broadcast(a.shape[:-2], b.shape[:-2])
-    result = empty((*batch, m, n), a.dtype) if out is None else _target(out, (*batch, m, n), a, b)
+    if a.ndim == 2 and b.ndim == 2:
+        (m, k), n = a.shape, b.shape[1]
+        shape: tuple[int, ...] = (m, n)
+    else:
+        m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+        shape = (*broadcast(a.shape[:-2], b.shape[:-2]), m, n)
+    result = empty(shape, a.dtype) if out is None else _target(out, shape, a, b)
     epilogue, held, dims = NULL, None, NULL
     if act is not None or beta != 0.0 or alpha != 1.0:
         assert beta == 0.0 or add is not None or out is not None
         epilogue, held = _epilogue(out, alpha, beta, add, act, pre, grad_of, value)
-    if batch:
-        over = [spread(x, result.ndim)[:-2] for x in (a, b, result)]
-        dims = int64s([*batch, *over[0], *over[1], *over[2]])
+    ndim = len(shape)
+    if ndim > 2:
+        over_a, over_b, over_c = spread(a, ndim), spread(b, ndim), spread(result, ndim)
+        dims = int64s([*shape[:-2], *over_a[:-2], *over_b[:-2], *over_c[:-2]])
+    row_a, column_a = a.strides[-2:]
+    row_b, column_b = b.strides[-2:]
     status = function(
-        len(batch), dims, m, n, k, _matrix(kind, a, column_a == size), row_a // size, column_a // size,
+        ndim - 2, dims, m, n, k, _matrix(kind, a, column_a == size), row_a // size, column_a // size,
         _matrix(kind, b, column_b == size), row_b // size, column_b // size, NULL if bias is None else ptr(dense(bias)),
         _matrix(kind, result, True), result.strides[-2] // size, epilogue,
     )  # fmt: skip

@@ -53,7 +53,7 @@ class Attention(Op):
     @staticmethod
     def shape(q, k, v, mask, *, scale, lo=None, hi=None, softcap=0.0, slopes=None, dropout=None):
         axes: dict[str, Any] = {"query": (q, "B Hq Tq D"), "key": (k, "B Hk Tk D"), "value": (v, "B Hk Tk Dv")}
-        if any(len(s) != 4 for s in (q, k, v)):
+        if not len(q) == len(k) == len(v) == 4:
             raise shape_error("Attention", "query, key and value need four axes", **axes)
         if q[0] != k[0] or k[:3] != v[:3] or q[3] != k[3]:
             rule = "B must agree everywhere, Hk and Tk between key and value, D between query and key"
