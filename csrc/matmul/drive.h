@@ -27,11 +27,11 @@ static void column_of_tiles(const gemm_job *g, gemm_strips a, int64_t m, int64_t
         tile_and_epilogue(g, k, depth, a.at, a.step, b, b_step, m + i, rows - i < MR ? rows - i : MR, n, cols);
 }
 
-/* A is read in place, but where its steps along k are long or its rows fall into the same few sets of L1; and, stored
+/* A is read in place, but where its steps along k are long or its lines fall into the same few sets of L1; and, stored
  * transposed, where a strip's lines, far apart as they are, are read for so many panels that a copy pays, or by a tile
  * of 6 rows, which comes back to a line too late to find it in L1. */
 static int a_in_place(const gemm_job *g) {
-    if (g->kmajor) return g->ak <= 128 || (MR > 6 && g->N < 8 * NR);
+    if (g->kmajor) return g->ak <= 128 || (MR > 6 && g->N < 8 * NR && g->ak * sizeof(T) % ALIASING != 0);
     return g->ak == 1 && g->am * sizeof(T) % ALIASING != 0;
 }
 
@@ -61,10 +61,19 @@ static void pack_b_range(void *context, int64_t begin, int64_t end) {
     }
 }
 
+static int64_t packed_size(const gemm_part *part) { return part->panels * NR * (part->k1 - part->k0); }
+
+/* Where all of B stays in L2, a strip of A in L1 meets every panel before the next strip does, and c is written row by
+ * row. A kmajor A is slower to read than a panel of B, and 6 rows are too few for one. */
+static int64_t rows_at_once(const gemm_part *part) {
+    return spreads(part->g->kmajor) && packed_size(part) <= SMALL_PART ? MR : MC;
+}
+
 static void some_rows(const gemm_part *part, int64_t m0, int64_t m1, T *strips_copy) {
     const gemm_job *g = part->g;
-    for (int64_t m = m0; m < m1; m += MC) {
-        int64_t rows = m1 - m < MC ? m1 - m : MC;
+    int64_t most = rows_at_once(part);
+    for (int64_t m = m0; m < m1; m += most) {
+        int64_t rows = m1 - m < most ? m1 - m : most;
         for (int64_t k = part->k0; k < part->k1; k = block_end(g, k, part->k1)) {
             int64_t depth = block_end(g, k, part->k1) - k;
             gemm_strips strips = strips_of(g, m, rows, k, depth, strips_copy);
@@ -76,12 +85,11 @@ static void some_rows(const gemm_part *part, int64_t m0, int64_t m1, T *strips_c
     }
 }
 
-static int64_t packed_size(const gemm_part *part) { return part->panels * NR * (part->k1 - part->k0); }
-
 static void rows_range(void *context, int64_t begin, int64_t end) {
     gemm_part *shared = context, part = *shared;
     int64_t m0 = begin * ROWS_UNIT, m1 = end * ROWS_UNIT < part.g->M ? end * ROWS_UNIT : part.g->M;
-    int64_t own_a = a_in_place(part.g) ? 0 : strips_size(m1 - m0 < MC ? m1 - m0 : MC);
+    int64_t most = rows_at_once(&part);
+    int64_t own_a = a_in_place(part.g) ? 0 : strips_size(m1 - m0 < most ? m1 - m0 : most);
     int64_t own_b = part.packed ? 0 : packed_size(&part);
     T *own = own_a + own_b ? tl_malloc((size_t)(own_a + own_b) * sizeof(T)) : NULL;
     if (own_a + own_b && !own) {
@@ -98,12 +106,18 @@ static void rows_range(void *context, int64_t begin, int64_t end) {
 
 static int64_t grain_for(int64_t work_per_item) { return 1 + SMALL_WORK / (work_per_item + 1); }
 
+/* Whether B is so small that a thread rather packs all of it than waits for another. */
+static int packed_alone(const gemm_job *g) {
+    int64_t columns = (g->N + NR - 1) / NR * NR;
+    return g->K * columns <= SMALL_B && g->N <= NC && g->M >= SMALL_B_ROWS * (int64_t)tl_num_threads();
+}
+
 static int gemm_by_rows(const gemm_job *g) {
     int64_t columns = g->N < NC ? (g->N + NR - 1) / NR * NR : NC;
     int64_t blocks = (g->M * g->N <= SMALL_C ? SMALL_PART : PACKED_B) / (columns * g->k_step);
     int64_t k_part = (blocks < 1 ? 1 : blocks) * g->k_step;
     if (k_part > g->K) k_part = g->K;
-    int alone = g->K * columns <= SMALL_B && g->N <= NC && g->M >= SMALL_B_ROWS * (int64_t)tl_num_threads();
+    int alone = packed_alone(g);
     T *packed = alone ? NULL : tl_malloc((size_t)(columns * k_part) * sizeof(T));
     if (!packed && !alone) return -1;
     int failed = 0;
@@ -196,6 +210,9 @@ static void gemm_few(gemm_job g) {
 /* All of A is read for every panel: it should be small, and the panels should go round. */
 static int suits_columns(const gemm_job *g) {
     if (g->M <= 2 * MR) return 1;
+    /* Rows of A that a thread wrote in the op before are in its own cache. Of a kmajor A it reads a part of each row, a
+     * smaller one than all of it if that is dealt out. */
+    if (g->M > g->N && g->M >= 4 * MC && packed_alone(g) && (!g->kmajor || tl_num_threads() > 1)) return 0;
     int64_t panels = (g->N + NR - 1) / NR, threads = tl_num_threads();
     return g->M * g->k_step <= SMALL_A && (g->M <= MC || a_in_place(g)) &&
            (panels % threads == 0 || panels >= 4 * threads);

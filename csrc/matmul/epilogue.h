@@ -74,11 +74,13 @@ static void scale_tile(const gemm_job *g, const T *sums, const T *from, int64_t 
     }
 }
 
-/* Asks for what a tile reads or writes, a line or two of each of many rows, while its sums are made. As if to write: a
- * prefetch to read is dropped where its page is in no TLB, which is the rule here. */
-static void fetch_rows(const T *at, int64_t step, int64_t rows, int64_t cols) {
-    for (; rows > 0; rows--, at += step)
-        for (int64_t j = 0; j < cols; j += W) __builtin_prefetch(at + j, 1);
+/* What the end of a tile reads or writes, a line or two of each of many rows, comes while its sums are made: by lines
+ * along k where fetches are spread, else the most needed of it at once, as a core cannot wait for more. This adds the
+ * lines of some rows to `lines` and gives their new end. */
+INLINE const T **add_lines(const T **lines, const T *at, int64_t step, int64_t rows, int64_t cols) {
+    for (int64_t i = 0; at && i < rows; i++, at += step)
+        for (int64_t j = 0; j < cols; j += LINE) *lines++ = at + j;
+    return lines;
 }
 
 /* One block of K of the part of c at row i, column n, and what follows the last block. */
@@ -90,13 +92,20 @@ static void tile_and_epilogue(const gemm_job *g, int64_t k, int64_t depth, const
     const T *bias = g->bias && last ? g->bias + n : NULL;
     const T *from = k > 0 ? c : g->add ? g->add + i * g->add_step + n : NULL;
     int64_t from_step = k > 0 ? g->cm : g->add_step;
-    if (last && g->h) fetch_rows(g->h + i * g->N + n, g->N, rows, cols);
-    if (k == 0 && !g->h) fetch_rows(c, g->cm, rows, cols); /* with h they would be more than the core can wait for */
+    const T *lines[4 * MR * LINES], **end = lines;
+    int64_t at = i * g->N + n, spread = spreads(g->kmajor);
+    if (spread || (k == 0 && !g->h)) end = add_lines(end, c, g->cm, rows, cols);
+    if (last && g->h) end = add_lines(end, g->h + at, g->N, rows, cols);
+    if (spread && from != c) end = add_lines(end, from, from_step, rows, cols);
+    if (spread && last && g->pre && !g->h) end = add_lines(end, g->pre + at, g->N, rows, cols);
+    if (spread && last && g->value && g->value != g->h) end = add_lines(end, g->value + at, g->N, rows, cols);
+    for (const T **line = lines; !spread && line < end; line++) __builtin_prefetch(*line, 1);
     if (g->alpha == 1 && (g->beta == 1 || !g->add)) {
-        tile(depth, a, a_step, b, b_step, from, from_step, c, g->cm, cols, bias);
+        tile(depth, a, a_step, b, b_step, from, from_step, c, g->cm, cols, bias, lines, end - (end > lines));
     } else {
         T sums[MR * NR];
-        tile(depth, a, a_step, b, b_step, NULL, 0, sums, NR, cols > (int)W ? NR : (int)W, NULL);
+        tile(depth, a, a_step, b, b_step, NULL, 0, sums, NR, cols > (int)W ? NR : (int)W, NULL, lines,
+             end - (end > lines));
         scale_tile(g, sums, from, from_step, k > 0 ? 1 : g->beta, c, rows, cols, bias);
     }
     if (last && g->finish) finish_part(g, i, rows, n, cols);

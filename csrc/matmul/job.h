@@ -16,7 +16,7 @@ enum {
     MC = 96,               /* rows of A between which a panel of B is read again: KC * MC elements stay in L2 */
     NC = 4096,             /* columns of B packed at once, */
     PACKED_B = 1 << 21,    /* and elements: 8 MB of L3 */
-    SMALL_B = 1 << 16,     /* elements that a thread rather packs alone than waits for another, */
+    SMALL_B = 1 << 17,     /* elements that a thread rather packs alone than waits for another, */
     SMALL_B_ROWS = 32,     /* if it has so many rows to use them for: what another core wrote is slow to come */
     SMALL_C = 1 << 20,     /* elements of a C that comes back from L2 for the next block of K: then B is packed */
     SMALL_PART = 1 << 18,  /* by so few elements that it stays in L2, too */
@@ -27,6 +27,7 @@ enum {
     FEW = 4,               /* rows at most for which a B stored transposed is read in place, so many columns at once: */
     FEW_COLUMNS = W < 16 ? NR : W, /* with more than 16, columns a power of two apart would push others out of L1 */
     LINE = 64 / sizeof(T),
+    LINES = (NR + LINE - 1) / LINE, /* of a row of a tile */
     ALIASING = 4096,       /* bytes: lines that far apart fall into one set of L1 */
 };
 

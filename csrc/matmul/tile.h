@@ -13,15 +13,20 @@
 #define TL_ALL_ROWS(X) TL_ROWS(X) TL_MORE_ROWS(X)
 
 /* c[0..h-1][0..cols-1] = a b (+ from) (+ bias); `from` may be c. a_step is between rows of A whose steps along k are 1,
- * or, kmajor, between steps along k of rows that are 1 apart; b_step is between steps along k. b has whole vectors. */
+ * or, kmajor, between steps along k of rows that are 1 apart; b_step is between steps along k. b has whole vectors.
+ * Where fetches are spread each step along k asks for the next of `lines`, up to the last. */
 typedef void (*gemm_tile)(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step, const T *from,
-                          int64_t from_step, T *c, int64_t cm, int64_t cols, const T *bias);
+                          int64_t from_step, T *c, int64_t cm, int64_t cols, const T *bias, const T *const *lines,
+                          const T *const *last_line);
+
+/* Whether a step along k has room for a fetch: not beside the far lines of a kmajor A, nor the products of 6 rows. */
+INLINE int spreads(int kmajor) { return MR > 6 && !kmajor; }
 
 /* Inlined with the first four known, so every sum is a register. across: B is stored transposed, b_step is between its
  * columns, and the columns are made on the way. */
 INLINE void tile_body(const int h, const int vectors, const int kmajor, const int across, int64_t k, const T *a,
                       int64_t a_step, const T *b, int64_t b_step, const T *from, int64_t from_step, T *c, int64_t cm,
-                      int64_t cols, const T *bias) {
+                      int64_t cols, const T *bias, const T *const *lines, const T *const *last_line) {
 #define TL_ZERO(i) V s##i = v_zero(), t##i = v_zero();
     TL_ALL_ROWS(TL_ZERO)
 #undef TL_ZERO
@@ -38,6 +43,12 @@ INLINE void tile_body(const int h, const int vectors, const int kmajor, const in
 #define TL_MULTIPLY_ALL                                                                                \
     TL_ALL_ROWS(TL_MULTIPLY)                                                                           \
     a0 += kmajor ? a_step : 1, a3++, a6++, a9++;
+    /* As if to write: a prefetch to read is dropped where its page is in no TLB, which is the rule here. */
+#define TL_FETCH                                                                                       \
+    if (spreads(kmajor)) {                                                                              \
+        __builtin_prefetch(*lines, 1);                                                                 \
+        lines += lines < last_line;                                                                    \
+    }
     for (; across && p + SHORT <= k; p += SHORT, b += SHORT) {
         V x[SHORT], y[SHORT];
         load_columns(b, b_step, x);
@@ -48,6 +59,7 @@ INLINE void tile_body(const int h, const int vectors, const int kmajor, const in
         for (int j = 0; j < (int)SHORT; j++) {
             V b0 = x[j], b1 = vectors == 2 ? y[j] : v_zero();
             TL_MULTIPLY_ALL
+            TL_FETCH
         }
     }
 #pragma GCC unroll 4
@@ -60,10 +72,12 @@ INLINE void tile_body(const int h, const int vectors, const int kmajor, const in
             if (vectors == 2) b1 = v_load(b + W);
         }
         TL_MULTIPLY_ALL
+        TL_FETCH
         b += across ? 1 : b_step;
     }
 #undef TL_MULTIPLY
 #undef TL_MULTIPLY_ALL
+#undef TL_FETCH
 #define TL_WRITE_AS(i, load, store)                                                                    \
     if (i < h) {                                                                                       \
         const T *of = from + i * from_step;                                                            \
@@ -95,8 +109,9 @@ INLINE void tile_body(const int h, const int vectors, const int kmajor, const in
 #define TL_TILE(name, h, vectors, kmajor, across)                                                                    \
     static __attribute__((noinline)) void name(int64_t k, const T *a, int64_t a_step, const T *b, int64_t b_step,    \
                                                const T *from, int64_t from_step, T *c, int64_t cm, int64_t cols,     \
-                                               const T *bias) {                                                      \
-        tile_body(h, vectors, kmajor, across, k, a, a_step, b, b_step, from, from_step, c, cm, cols, bias);          \
+                                               const T *bias, const T *const *lines, const T *const *last_line) {    \
+        tile_body(h, vectors, kmajor, across, k, a, a_step, b, b_step, from, from_step, c, cm, cols, bias, lines,    \
+                  last_line);                                                                                        \
     }
 #define TL_TILES(i)                             \
     TL_TILE(tile_rows_##i, i + 1, 2, 0, 0)      \
