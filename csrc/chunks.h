@@ -96,6 +96,21 @@ static void join(chunk *c, chunk *behind) {
     above(c)->below = c;
 }
 
+/* c, in no list, becomes free, one with its neighbours in that state. */
+static void put_joined(chunk *c, enum state state) {
+    if (c->below && c->below->state == state) {
+        chunk *below = c->below;
+        unlink_chunk(below);
+        join(below, c);
+        c = below;
+    }
+    if (above(c)->state == state) {
+        unlink_chunk(above(c));
+        join(c, above(c));
+    }
+    put(c, state);
+}
+
 static chunk *smallest(chunk *list, size_t size) {
     chunk *best = NULL;
     for (int tries = 0; list && tries < TRIES; list = list->next, tries++)
@@ -118,32 +133,7 @@ static void chill(chunk *c) {
     char *begin = (char *)(((uintptr_t)c + HEADER + PAGE - 1) & ~(uintptr_t)(PAGE - 1));
     char *end = (char *)((uintptr_t)above(c) & ~(uintptr_t)(PAGE - 1));
     if (end > begin) madvise(begin, (size_t)(end - begin), MADV_DONTNEED);
-    if (c->below && c->below->state == COLD) {
-        chunk *below = c->below;
-        unlink_chunk(below);
-        join(below, c);
-        c = below;
-    }
-    if (above(c)->state == COLD) {
-        unlink_chunk(above(c));
-        join(c, above(c));
-    }
-    put(c, COLD);
-}
-
-/* c, in no list, becomes warm, with its neighbours. */
-static void release(chunk *c) {
-    if (c->below && c->below->state == WARM) {
-        chunk *below = c->below;
-        unlink_chunk(below);
-        join(below, c);
-        c = below;
-    }
-    if (above(c)->state == WARM) {
-        unlink_chunk(above(c));
-        join(c, above(c));
-    }
-    put(c, WARM);
+    put_joined(c, COLD);
 }
 
 /* What a thread keeps counts as cached. */
@@ -154,7 +144,7 @@ static chunk *take_kept(int owner) {
     return c;
 }
 
-/* The larger one of c and what its owner keeps is kept, the other released. */
+/* The larger one of c and what its owner keeps is kept, the other becomes free. */
 static void keep(chunk *c) {
     chunk *other = take_kept(c->owner);
     if (other && other->size > c->size) {
@@ -162,7 +152,7 @@ static void keep(chunk *c) {
         other = c;
         c = larger;
     }
-    if (other) release(other);
+    if (other) put_joined(other, WARM);
     kept[c->owner] = c;
     cached += (int64_t)c->size;
 }
@@ -172,7 +162,7 @@ static void keep(chunk *c) {
 static void chill_to(int64_t limit) {
     for (int i = 0; i < TL_MAX_THREADS && limit == 0; i++) {
         chunk *c = take_kept(i);
-        if (c) release(c);
+        if (c) put_joined(c, WARM);
     }
     for (int bin = BINS - 1; bin >= 0 && cached > limit; bin--)
         while (bins[bin] && cached > limit) chill(bins[bin]);
@@ -246,7 +236,7 @@ static void give_back(chunk *c) {
     if (c->owner >= 0 && c->size <= KEPT_MOST)
         keep(c);
     else
-        release(c);
+        put_joined(c, WARM);
 }
 
 /* The chunk in use that hands out `pointer`, NULL for memory of others. */
