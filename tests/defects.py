@@ -75,7 +75,7 @@ DEFECTS = [
     ),
     Defect(
         "attention kernel: rowsum(do o) without the scale",
-        "csrc/attention/backward.c",
+        "csrc/attention/block.h",
         "v_store(s->level + i, part[0] * v_splat(scale));",
         "v_store(s->level + i, part[0]);",
         "test_ops.py",
