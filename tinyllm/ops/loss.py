@@ -14,7 +14,9 @@ from .linalg import Linear
 
 
 def _class_numbers(op: str, targets: np.ndarray, classes: int, ignore_index: int) -> np.ndarray:
-    """The targets as int64; IndexError for one that is neither a class nor ignore_index."""
+    """The targets as int64; IndexError for one that is neither a class nor ignore_index, which is an int64, too."""
+    if not -(1 << 63) <= ignore_index < 1 << 63:
+        raise ValueError(f"{op}: ignore_index must fit an int64, got {ignore_index}")
     targets = targets if targets.dtype == np.int64 else backend.copy(targets, np.dtype(np.int64))
     if targets.size and (targets.min() < 0 or targets.max() >= classes):
         bad = targets[((targets < 0) | (targets >= classes)) & (targets != ignore_index)]
@@ -85,7 +87,8 @@ class CrossEntropy(Op):
     def errors(draw: Draw) -> list[Sample]:
         z, t, ok = draw.array((2, 3)), draw.ints((2,), 0, 3), {"ignore_index": -100, "label_smoothing": 0.0}
         bad = [Sample(a, ok) for a in ((z, t + 3), (z, t - 4), (z[0], t), (z, t[:1]), (z, z[0]))]
-        return [*bad, Sample((z, t), ok | {"label_smoothing": 1.5}), Sample((z, t), ok | {"weight": draw.array((2,))})]
+        wrong = ({"label_smoothing": 1.5}, {"weight": draw.array((2,))}, {"ignore_index": 1 << 64})
+        return bad + [Sample((z, t), ok | attrs) for attrs in wrong]
 
 
 class LinearCrossEntropy(Op):
