@@ -31,7 +31,7 @@ static atomic_flag busy = ATOMIC_FLAG_INIT;
 static atomic_uint generation;
 static atomic_int sleepers;
 static atomic_int no_threads;    /* for tests: the system makes no more threads */
-static _Thread_local int inside = -1; /* the number of this thread inside a range, else -1 */
+static _Thread_local int number = -1; /* of this thread inside a range, else -1 */
 
 /* The launch in progress: written before `generation` is raised, read after it was seen. */
 static struct {
@@ -103,7 +103,7 @@ void tl_set_num_threads(int n) {
     atomic_store(&wanted, n < 1 ? default_threads() : n > TL_MAX_THREADS ? TL_MAX_THREADS : n);
 }
 
-int tl_thread(void) { return inside; }
+int tl_thread(void) { return number; }
 
 void tl_fail_threads(int fail) { atomic_store(&no_threads, fail); }
 
@@ -115,7 +115,7 @@ static void run_part(int part) {
 static void *worker(void *argument) {
     int part = (int)(intptr_t)argument & 0xffff;
     unsigned seen = (unsigned)((uintptr_t)argument >> 16);
-    inside = part;
+    number = part;
     for (;;) {
         int64_t until = now_ns() + SPIN_NS;
         while (atomic_load_explicit(&generation, memory_order_acquire) == seen) {
@@ -164,7 +164,7 @@ void tl_parallel(int64_t n, int64_t grain, tl_range work, void *context) {
     int64_t most = grain > 1 ? (n + grain - 1) / grain : n;
     int parts = tl_num_threads();
     if (parts > most) parts = (int)most;
-    if (parts <= 1 || inside >= 0 || atomic_flag_test_and_set_explicit(&busy, memory_order_acquire)) {
+    if (parts <= 1 || number >= 0 || atomic_flag_test_and_set_explicit(&busy, memory_order_acquire)) {
         work(context, 0, n);
         return;
     }
@@ -180,9 +180,9 @@ void tl_parallel(int64_t n, int64_t grain, tl_range work, void *context) {
         pthread_cond_broadcast(&wake);
         pthread_mutex_unlock(&sleep_lock);
     }
-    inside = 0;
+    number = 0;
     run_part(0);
-    inside = -1;
+    number = -1;
     int64_t until = now_ns() + SPIN_NS;
     while (atomic_load_explicit(&unfinished, memory_order_acquire)) {
         for (int i = 0; i < SPINS_PER_LOOK && atomic_load_explicit(&unfinished, memory_order_acquire); i++) pause_cpu();
